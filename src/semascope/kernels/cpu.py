@@ -1,0 +1,65 @@
+"""The kernels on the CPU, from operators that PyTorch runs through MKL: twins of `reference`.
+
+Nothing of size B x F exists beyond one chunk of rows. Measured at B 4096, D 576, F 8192, 32 entries a row, on two
+cores: `decode` 6.8 ms, `code_gradient` 8.5 ms, `weight_gradient` 6.7 ms and the transposition 2.2 ms, against 105 ms
+for the encoder's matrix product alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from semascope.kernels.pattern import Pattern
+from semascope.kernels.selection import Selected, Selection
+
+# 32 MiB of float32 pre-activations: small enough to stay out of the way of the buffers, large enough that the
+# matrix product runs at its full rate.
+CHUNK_ENTRIES = 1 << 23
+
+
+def encode(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection]) -> list[tuple[Pattern, Tensor]]:
+    """See `reference.encode`; in chunks of rows that share one buffer."""
+    n_rows, n_features = x_BD.shape[0], W_FD.shape[0]
+    rows = max(1, min(n_rows, CHUNK_ENTRIES // n_features))
+    buffer = x_BD.new_empty(rows, n_features)
+    kept: list[list[Selected]] = [[] for _ in selections]
+    for chunk_BD in x_BD.split(rows):
+        pre_BF = torch.addmm(b_F, chunk_BD, W_FD.T, out=buffer[: chunk_BD.shape[0]])
+        for chunks, selection in zip(kept, selections, strict=True):
+            chunks.append(selection.select(pre_BF))
+    return [Pattern.joined(chunks, n_features) for chunks in kept]
+
+
+def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
+    """See `reference.decode`."""
+    return _weighted_sums(pattern.feature_ids, pattern.row_offsets, values_K, W_FD)
+
+
+def code_gradient(pattern: Pattern, grad_BD: Tensor, W_FD: Tensor) -> Tensor:
+    """See `reference.code_gradient`."""
+    size = (pattern.n_rows, pattern.n_features)
+    with warnings.catch_warnings():
+        # PyTorch calls its CSR tensors beta; a person who trains a dictionary can do nothing about that.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        places = torch.sparse_csr_tensor(
+            pattern.row_offsets, pattern.feature_ids, grad_BD.new_zeros(pattern.feature_ids.shape[0]), size,
+            check_invariants=False,
+        )  # fmt: skip
+    return torch.sparse.sampled_addmm(places, grad_BD, W_FD.T, beta=0.0).values()
+
+
+def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Tensor:
+    """See `reference.weight_gradient`."""
+    by_feature = pattern.transposed
+    return _weighted_sums(by_feature.row_ids, by_feature.offsets, values_K[by_feature.order], dense_BD)
+
+
+def _weighted_sums(ids_K: Tensor, offsets: Tensor, values_K: Tensor, rows_ND: Tensor) -> Tensor:
+    """For each group of entries ``offsets[i]:offsets[i+1]``, the sum of ``value · rows[id]``; zero for an empty one."""
+    return torch.nn.functional.embedding_bag(
+        ids_K, rows_ND, offsets, mode="sum", per_sample_weights=values_K, include_last_offset=True
+    )

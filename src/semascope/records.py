@@ -1,0 +1,123 @@
+"""What crosses the stages: small, typed, immutable records.
+
+Shape suffixes used throughout the project: B rows of a batch, T positions of a window, N tokens, D width of the
+model at the site, F features of the dictionary, V vocabulary, K entries of a sparse code ("nnz").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from semascope.errors import SiteError
+
+SiteKind = Literal["resid_pre", "resid_post", "mlp_in", "mlp_out", "attn_out"]
+SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in a language model where activations are read or replaced: a kind at a layer (from 0)."""
+
+    layer: int
+    kind: SiteKind = "resid_post"
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.layer}"
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """Read ``"15"`` or ``"mlp_out.15"``. Raises SiteError for anything else."""
+        kind, _, layer = text.rpartition(".")
+        kind = kind or "resid_post"
+        if kind not in SITE_KINDS or not layer.isdecimal():
+            raise SiteError(
+                f"'{text}' is not a site: expected a layer such as '15' or KIND.LAYER such as 'mlp_out.15', "
+                f"with KIND one of {', '.join(SITE_KINDS)}"
+            )
+        return cls(int(layer), kind)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, where it came from, and what is known to be in it (``labels``, for example ``{"city"}``)."""
+
+    text: str
+    source: str
+    labels: frozenset[str] = field(default_factory=frozenset[str])
+
+    @cached_property
+    def id(self) -> str:
+        """A hash of the text alone: the same text is the same document wherever it comes from."""
+        return hashlib.blake2b(" ".join(self.text.split()).encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Consecutive windows of a packed corpus.
+
+    ``tokens_BT`` int64. ``documents_BT`` int64: the ordinal number, within the pass over the corpus, of the
+    document that each token belongs to; -1 for a beginning-of-text token that belongs to none.
+    ``first_window``: the ordinal number of the first row.
+    """
+
+    tokens_BT: Tensor
+    documents_BT: Tensor
+    first_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationBatch:
+    """Activations of single tokens with the place that each came from.
+
+    ``values_ND`` raw activations at the site. ``tokens_N`` int64 token ids. ``windows_N`` int64 and
+    ``positions_N`` int64: the window of the pass over the corpus, and the position in it.
+    """
+
+    values_ND: Tensor
+    tokens_N: Tensor
+    windows_N: Tensor
+    positions_N: Tensor
+
+    def __len__(self) -> int:
+        return self.values_ND.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Feature activations of a batch in CSR form, the only form in which they leave an encoder.
+
+    ``row_offsets`` int64 [B + 1], ``feature_ids`` int64 [K] (ascending within a row), ``values`` [K].
+    """
+
+    row_offsets: Tensor
+    feature_ids: Tensor
+    values: Tensor
+    n_features: int
+
+    @property
+    def n_rows(self) -> int:
+        return self.row_offsets.shape[0] - 1
+
+    def row_ids(self) -> Tensor:
+        """int64 [K]: the row that each entry belongs to."""
+        rows = torch.arange(self.n_rows, device=self.row_offsets.device)
+        return torch.repeat_interleave(rows, self.row_offsets.diff(), output_size=self.values.shape[0])
+
+    def to_dense(self) -> Tensor:
+        """[B, F]. For tests and small batches: this is the tensor that everything else avoids."""
+        dense = self.values.new_zeros(self.n_rows, self.n_features)
+        return dense.index_put((self.row_ids(), self.feature_ids), self.values)
+
+    @classmethod
+    def from_dense(cls, dense_BF: Tensor) -> Codes:
+        """Keep the non-zero entries of a [B, F] tensor."""
+        rows, features = dense_BF.nonzero(as_tuple=True)
+        counts = torch.bincount(rows, minlength=dense_BF.shape[0])
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return cls(offsets, features, dense_BF[rows, features], dense_BF.shape[1])

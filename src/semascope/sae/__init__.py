@@ -1,0 +1,25 @@
+"""Sparse autoencoders: one file a variant, the mathematics only, no language model in sight."""
+
+from semascope.sae.base import Losses, Moment, SparseAutoencoder, VariantConfig
+from semascope.sae.format import SavedDictionary, hook_name, load_dictionary, save_dictionary
+from semascope.sae.l1 import L1, L1Config
+from semascope.sae.registry import VARIANTS, AnyVariant, build
+from semascope.sae.topk import TopKAutoencoder, TopKConfig
+
+__all__ = [
+    "L1",
+    "VARIANTS",
+    "AnyVariant",
+    "L1Config",
+    "Losses",
+    "Moment",
+    "SavedDictionary",
+    "SparseAutoencoder",
+    "TopKAutoencoder",
+    "TopKConfig",
+    "VariantConfig",
+    "build",
+    "hook_name",
+    "load_dictionary",
+    "save_dictionary",
+]

@@ -1,0 +1,142 @@
+"""Dictionaries on disk: the folder that SAELens reads, ``cfg.json`` and ``sae_weights.safetensors``.
+
+Saved dictionaries are folded (`SparseAutoencoder.folded`): they take the model's raw activations, and their decoder
+rows have norm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.errors import DamagedError, FormatError
+from semascope.files import folder_written_atomically, read_json, read_tensors, write_json, write_tensors
+from semascope.records import Site
+from semascope.sae.base import SparseAutoencoder, VariantConfig
+from semascope.sae.l1 import L1, L1Config
+from semascope.sae.registry import build
+from semascope.sae.topk import TopKAutoencoder, TopKConfig
+
+# The release of SAELens whose loader the files were checked with.
+SAELENS_VERSION = "6.54.0"
+
+_HOOK_NAMES = {
+    "resid_pre": "hook_resid_pre",
+    "resid_post": "hook_resid_post",
+    "mlp_in": "ln2.hook_normalized",
+    "mlp_out": "hook_mlp_out",
+    "attn_out": "hook_attn_out",
+}
+
+
+@dataclass(frozen=True)
+class SavedDictionary:
+    """A dictionary read from disk, with the metadata that says what it was made from."""
+
+    autoencoder: SparseAutoencoder
+    metadata: Mapping[str, Any]
+
+
+def hook_name(site: Site) -> str:
+    """The site in the naming of TransformerLens, which SAELens files use."""
+    return f"blocks.{site.layer}.{_HOOK_NAMES[site.kind]}"
+
+
+def save_dictionary(autoencoder: SparseAutoencoder, folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a dictionary so that SAELens and `load_dictionary` read it; replaces ``folder`` in one step.
+
+    ``metadata`` goes into ``cfg.json`` beside what the weights themselves say.
+    """
+    with folder_written_atomically(folder) as temporary:
+        write_json(
+            temporary / "cfg.json",
+            {
+                **_architecture(autoencoder),
+                "d_in": autoencoder.width,
+                "d_sae": autoencoder.features,
+                "dtype": "float32",
+                "device": "cpu",
+                "apply_b_dec_to_input": autoencoder.centred,
+                "normalize_activations": "none",
+                "reshape_activations": "none",
+                "metadata": dict(metadata),
+            },
+        )
+        write_tensors(
+            temporary / "sae_weights.safetensors",
+            {
+                "W_enc": autoencoder.W_enc_FD.detach().float().T.cpu(),
+                "b_enc": autoencoder.b_enc_F.detach().float().cpu(),
+                "W_dec": autoencoder.W_dec_FD.detach().float().cpu(),
+                "b_dec": autoencoder.b_dec_D.detach().float().cpu(),
+            },
+        )
+
+
+def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> SavedDictionary:
+    """Read a dictionary folder.
+
+    Raises DamagedError when a file is missing, truncated or of other shapes than it says, FormatError when it is of
+    an architecture that is not supported.
+    """
+    config_file = folder / "cfg.json"
+    if not config_file.is_file():
+        raise DamagedError(f"{folder} holds no cfg.json: it is no dictionary, or was only partly copied")
+    config = read_json(config_file)
+    tensors = read_tensors(folder / "sae_weights.safetensors")
+    try:
+        width, features = int(config["d_in"]), int(config["d_sae"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{config_file} lacks the numbers d_in and d_sae: it is not a SAELens dictionary") from error
+    autoencoder = build(_variant(config, config_file), width=width, features=features, device=device)
+    expected = {
+        "W_enc": (width, features),
+        "b_enc": (features,),
+        "W_dec": (features, width),
+        "b_dec": (width,),
+    }
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if found != shape:
+            raise DamagedError(f"{folder}/sae_weights.safetensors holds {name} {found}, and cfg.json says {shape}")
+        if not torch.isfinite(tensors[name]).all():
+            raise DamagedError(f"{folder}/sae_weights.safetensors holds {name} with values that are not finite")
+    _copy(autoencoder, tensors)
+    return SavedDictionary(autoencoder, config.get("metadata") or {})
+
+
+@torch.no_grad()
+def _copy(autoencoder: SparseAutoencoder, tensors: Mapping[str, Tensor]) -> None:
+    autoencoder.W_enc_FD.copy_(tensors["W_enc"].T)
+    autoencoder.b_enc_F.copy_(tensors["b_enc"])
+    autoencoder.W_dec_FD.copy_(tensors["W_dec"])
+    autoencoder.b_dec_D.copy_(tensors["b_dec"])
+
+
+def _architecture(autoencoder: SparseAutoencoder) -> dict[str, Any]:
+    match autoencoder:
+        case TopKAutoencoder():
+            return {"architecture": "topk", "k": autoencoder.config.k, "rescale_acts_by_decoder_norm": False}
+        case L1():
+            return {"architecture": "standard"}
+        case _:
+            raise FormatError(f"there is no file format for {type(autoencoder).__name__}")
+
+
+def _variant(config: Mapping[str, Any], file: Path) -> VariantConfig:
+    architecture, centred = config.get("architecture"), config.get("apply_b_dec_to_input")
+    match architecture:
+        case "topk" if centred and not config.get("rescale_acts_by_decoder_norm"):
+            return TopKConfig(k=int(config["k"]))
+        case "standard" if not centred:
+            return L1Config()
+        case _:
+            raise FormatError(
+                f"{file} describes a dictionary of architecture {architecture!r} with apply_b_dec_to_input="
+                f"{centred!r}: readable here are 'topk' with it and 'standard' without"
+            )
