@@ -1,0 +1,160 @@
+"""Batches for training: scaled, mixed, and resumable, from a store on disk or straight from the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from semascope.activations.harvest import harvest
+from semascope.activations.mix import MixingBuffer
+from semascope.activations.outliers import OutlierCounts, OutlierFilter
+from semascope.activations.store import ActivationStore
+from semascope.errors import NumericalError
+from semascope.models import LanguageModel
+from semascope.records import Site, TokenBatch
+
+
+class BatchStream(Protocol):
+    """An endless or finite supply of training batches.
+
+    ``scale``: what raw activations were multiplied with so that their mean squared norm is their width.
+    """
+
+    @property
+    def scale(self) -> float: ...
+
+    def sample(self) -> Tensor:
+        """Scaled activations [N, D] to initialise a dictionary with; before the first batch."""
+        ...
+
+    def __next__(self) -> Tensor:
+        """The next scaled batch [B, D]; raises StopIteration at the end."""
+        ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain values from which `restore` goes on exactly."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        ...
+
+
+def unit_scale(mean_squared_norm: float, width: int) -> float:
+    """The one scalar that brings the mean squared norm to the width. Raises NumericalError for zero or not finite."""
+    if not 0 < mean_squared_norm < float("inf"):
+        raise NumericalError(f"activations with a mean squared norm of {mean_squared_norm} cannot be scaled")
+    return (width / mean_squared_norm) ** 0.5
+
+
+class StoredBatches:
+    """Batches out of a store, in a fresh full permutation of all rows in every pass."""
+
+    def __init__(self, store: ActivationStore, *, batch: int, seed: int) -> None:
+        self.scale = unit_scale(store.mean_squared_norm, store.width)
+        self._store, self._batch, self._seed = store, min(batch, len(store)), seed
+        self._pass, self._done = 0, 0
+        self._order = self._permutation()
+
+    def sample(self) -> Tensor:
+        """The rows of the first batches of the first pass."""
+        return self._store.rows(self._permutation()[:16_384]) * self.scale
+
+    def __next__(self) -> Tensor:
+        if self._done + self._batch > len(self._store):
+            self._pass, self._done = self._pass + 1, 0
+            self._order = self._permutation()
+        rows = self._order[self._done : self._done + self._batch]
+        self._done += self._batch
+        return self._store.rows(rows) * self.scale
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {"pass": self._pass, "done": self._done}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        del tensors
+        self._pass, self._done = values["pass"], values["done"]
+        self._order = self._permutation()
+
+    def _permutation(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._pass)
+        return torch.randperm(len(self._store), generator=generator)
+
+
+class LiveBatches:
+    """Batches from the model as it runs, through a mixing buffer; one pass over the text, nothing on disk.
+
+    ``windows(skip)`` opens the stream of token windows after the first ``skip`` ones. The scale is measured on the
+    first full buffer.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        site: Site,
+        windows: Callable[[int], Iterator[TokenBatch]],
+        *,
+        batch: int,
+        buffer_tokens: int,
+        seed: int,
+    ) -> None:
+        self._model, self._site, self._windows = model, site, windows
+        self._buffer = MixingBuffer(
+            capacity=max(buffer_tokens, batch), batch=batch, width=model.width(site), seed=seed, device=model.device
+        )
+        self._outliers = OutlierFilter()
+        self._windows_done = 0
+        self._source = self._open()
+        self._batches = self._buffer.batches(self._source)
+        self._scale: float | None = None
+
+    @property
+    def scale(self) -> float:
+        if self._scale is None:
+            pool_ND = self._buffer.fill(self._source)
+            mean_squared_norm = pool_ND.double().square().sum(dim=1).mean().item() if len(pool_ND) else 0.0
+            self._scale = unit_scale(mean_squared_norm, pool_ND.shape[1])
+        return self._scale
+
+    @property
+    def left_out(self) -> OutlierCounts:
+        """How many tokens were left out so far."""
+        return self._outliers.counts
+
+    @property
+    def recent_medians(self) -> list[float]:
+        """The running median norm's state, for evaluating on the same kind of tokens."""
+        return self._outliers.recent_medians
+
+    def sample(self) -> Tensor:
+        """The start of the full buffer."""
+        scale = self.scale
+        return self._buffer.fill(self._source)[:16_384] * scale
+
+    def __next__(self) -> Tensor:
+        scale = self.scale
+        return next(self._batches) * scale
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        counts = self._outliers.counts
+        return self._buffer.state(), {
+            "windows_done": self._windows_done,
+            "scale": self.scale,
+            "recent_medians": self._outliers.recent_medians,
+            "counts": [counts.tokens, counts.first_position, counts.massive],
+        }
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self._buffer.restore(tensors)
+        self._windows_done, self._scale = values["windows_done"], values["scale"]
+        self._outliers = OutlierFilter(values["recent_medians"], OutlierCounts(*values["counts"]))
+        self._source = self._open()
+        self._batches = self._buffer.batches(self._source)
+
+    def _open(self) -> Iterator[Tensor]:
+        for text, activations in harvest(self._model, self._site, self._windows(self._windows_done), self._outliers):
+            self._windows_done += len(text.tokens_BT)
+            yield activations.values_ND

@@ -1,0 +1,129 @@
+"""What a dictionary knows: for each concept the feature that tells it, chosen on half of the texts, scored on the rest.
+
+A single feature is compared with what a person could get without a dictionary, a difference-of-means probe on the raw
+activations, and with what chance gives, random features.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from semascope.concepts.auc import auc, auc_interval
+from semascope.concepts.pooled import pool_texts
+from semascope.concepts.suite import Concept
+from semascope.errors import DataError
+from semascope.models import LanguageModel
+from semascope.records import Document, Site
+from semascope.sae import SparseAutoencoder
+from semascope.text import one_window_each
+
+LEAST_TEXTS = 8  # of each kind: four to choose on and four to score on
+RANDOM_FEATURES = 200
+
+
+@dataclass(frozen=True)
+class ConceptScore:
+    """What is known of one concept. AUCs are on the half of the texts that did not choose the feature.
+
+    ``random_feature_auc`` is the mean over random features that fire on any of the texts. ``interval`` is 95 %, by
+    bootstrap over texts.
+    """
+
+    concept: str
+    label: str
+    feature: int
+    auc: float
+    interval: tuple[float, float]
+    probe_auc: float
+    random_feature_auc: float
+    positives: int
+    negatives: int
+    seed: int
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        return asdict(self)
+
+
+def score_concepts(
+    model: LanguageModel,
+    site: Site,
+    autoencoder: SparseAutoencoder,
+    documents: Iterable[Document],
+    concepts: Sequence[Concept],
+    *,
+    texts_each: int = 80,
+    context_tokens: int = 64,
+    recent_medians: Sequence[float] = (),
+    seed: int = 0,
+) -> list[ConceptScore]:
+    """Score each concept that ``documents`` (labelled, held out from training) have enough texts of.
+
+    Up to ``texts_each`` texts with and as many without the concept, cut to ``context_tokens``, are split into two
+    halves by ``seed``. Raises DataError when no concept has enough texts.
+    """
+    documents = list(documents)
+    generator = random.Random(seed)
+    chosen: dict[str, tuple[list[Document], list[Document]]] = {}
+    for concept in concepts:
+        positives = [document for document in documents if concept.is_positive(document)]
+        negatives = [document for document in documents if concept.is_negative(document)]
+        if min(len(positives), len(negatives)) >= LEAST_TEXTS:
+            chosen[concept.name] = (
+                generator.sample(positives, min(texts_each, len(positives))),
+                generator.sample(negatives, min(texts_each, len(negatives))),
+            )
+    if not chosen:
+        raise DataError(
+            f"none of the concepts {', '.join(c.label for c in concepts)} has {LEAST_TEXTS} held-out texts with it and "
+            f"{LEAST_TEXTS} without: give more labelled text, or hold out a larger part"
+        )
+
+    needed = {document.id: document for pair in chosen.values() for side in pair for document in side}
+    windows = one_window_each(needed.values(), model.tokenizer, context_tokens=context_tokens)
+    texts = {document.id: ids for document, ids in windows}
+    row_of = {id: row for row, id in enumerate(texts)}
+    maxima_SF, means_SD = pool_texts(model, site, autoencoder, list(texts.values()), recent_medians=recent_medians)
+
+    scores: list[ConceptScore] = []
+    for concept in concepts:
+        if concept.name in chosen:
+            rows = [torch.tensor([row_of[document.id] for document in side]) for side in chosen[concept.name]]
+            scores.append(_score(concept, maxima_SF, means_SD, rows[0], rows[1], seed))
+    return scores
+
+
+def _score(
+    concept: Concept, maxima_SF: Tensor, means_SD: Tensor, positive_P: Tensor, negative_Q: Tensor, seed: int
+) -> ConceptScore:
+    # The documents come in random order: even places choose, odd places score.
+    choose, score = slice(0, None, 2), slice(1, None, 2)
+    auc_F = auc(maxima_SF[positive_P[choose]], maxima_SF[negative_Q[choose]])
+    feature = int(auc_F.argmax())
+    held_out = maxima_SF[positive_P[score], feature], maxima_SF[negative_Q[score], feature]
+
+    direction_D = means_SD[positive_P[choose]].mean(dim=0) - means_SD[negative_Q[choose]].mean(dim=0)
+    projected_S = means_SD @ direction_D
+    probe = auc(projected_S[positive_P[score], None], projected_S[negative_Q[score], None])
+
+    alive_F = (maxima_SF > 0).any(dim=0).nonzero().flatten()
+    shuffled = torch.randperm(len(alive_F), generator=torch.Generator().manual_seed(seed))
+    random_F = alive_F[shuffled[:RANDOM_FEATURES]]
+    chance = auc(maxima_SF[positive_P[score]][:, random_F], maxima_SF[negative_Q[score]][:, random_F])
+    return ConceptScore(
+        concept=concept.name,
+        label=concept.label,
+        feature=feature,
+        auc=auc(held_out[0][:, None], held_out[1][:, None]).item(),
+        interval=auc_interval(*held_out, seed=seed),
+        probe_auc=probe.item(),
+        random_feature_auc=chance.mean().item(),
+        positives=len(positive_P),
+        negatives=len(negative_Q),
+        seed=seed,
+    )

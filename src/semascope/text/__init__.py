@@ -1,0 +1,24 @@
+"""Text: corpora as streams of documents, tokenizers, and windows of tokens."""
+
+from semascope.text.corpus import Corpus, CorpusConfig, is_held_out, shuffled
+from semascope.text.display import Piece, pieces
+from semascope.text.documents import read_documents
+from semascope.text.sample import read_sample
+from semascope.text.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
+from semascope.text.windows import one_window_each, pack
+
+__all__ = [
+    "ByteTokenizer",
+    "Corpus",
+    "CorpusConfig",
+    "HuggingFaceTokenizer",
+    "Piece",
+    "Tokenizer",
+    "is_held_out",
+    "one_window_each",
+    "pack",
+    "pieces",
+    "read_documents",
+    "read_sample",
+    "shuffled",
+]

@@ -1,0 +1,27 @@
+"""When each feature last fired, in tokens: which ones are dead."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semascope.records import Codes
+
+
+class FiringRecord:
+    """Counts the tokens since each feature last had a positive activation."""
+
+    def __init__(self, features: int, *, device: torch.device | str = "cpu") -> None:
+        self.tokens_seen = 0
+        self.last_fired_F = torch.zeros(features, dtype=torch.int64, device=device)
+
+    def update(self, codes: Codes) -> None:
+        """Take note of a batch. No host synchronisation."""
+        self.tokens_seen += codes.n_rows
+        fired_at_K = torch.where(codes.values > 0, self.tokens_seen, 0)
+        self.last_fired_F.scatter_reduce_(0, codes.feature_ids, fired_at_K, "amax")
+
+    def dead(self, after_tokens: int) -> Tensor | None:
+        """int64 ids of the features that have not fired in the last ``after_tokens`` tokens; None if there are none."""
+        dead_F = (self.tokens_seen - self.last_fired_F >= after_tokens).nonzero().flatten()
+        return dead_F if len(dead_F) else None

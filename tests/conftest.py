@@ -1,0 +1,42 @@
+"""Shared by the tests: activations with planted features, and a stream of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class PlantedStream:
+    """An endless stream of sparse sums of known directions: what a dictionary should find back."""
+
+    scale = 1.0
+
+    def __init__(self, *, width: int = 16, planted: int = 24, active: int = 2, batch: int = 256, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        directions = torch.randn(planted, width, generator=generator)
+        self.directions_PD = directions / directions.norm(dim=1, keepdim=True)
+        self._active, self._batch, self._seed, self._drawn = active, batch, seed, 0
+
+    def sample(self) -> Tensor:
+        return self._rows(-1)
+
+    def __next__(self) -> Tensor:
+        self._drawn += 1
+        return self._rows(self._drawn)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {"drawn": self._drawn}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        del tensors
+        self._drawn = values["drawn"]
+
+    def _rows(self, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self._seed + 7919 * (number + 2))
+        planted, width = self.directions_PD.shape
+        chosen = torch.rand(self._batch, planted, generator=generator).topk(self._active, dim=1).indices
+        strengths = 1 + torch.rand(self._batch, self._active, generator=generator)
+        x = torch.einsum("ba,bad->bd", strengths, self.directions_PD[chosen])
+        return x * (width / x.square().sum(dim=1).mean()) ** 0.5

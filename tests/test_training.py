@@ -1,0 +1,229 @@
+"""Training: planted features are found back, dead ones revived, and an interruption changes nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PlantedStream
+
+from semascope.errors import DamagedError, DataError, MismatchError, NumericalError
+from semascope.files import read_json, read_tensors, write_json
+from semascope.records import Codes
+from semascope.sae import L1Config, TopKAutoencoder, TopKConfig, VariantConfig
+from semascope.training import TrainingConfig, read_metrics, train
+from semascope.training.firing import FiringRecord
+from semascope.training.schedules import learning_rate
+
+
+def config(variant: VariantConfig | None = None, **changes: Any) -> TrainingConfig:
+    settings = {
+        "variant": variant or TopKConfig(k=2, auxiliary_k=8),
+        "features": 32,
+        "tokens": 256 * 300,
+        "batch_tokens": 256,
+        "learning_rate": 4e-3,
+    }
+    return TrainingConfig.model_validate(settings | changes)
+
+
+@pytest.mark.parametrize(
+    ("variant", "least_similarity"), [(TopKConfig(k=2, auxiliary_k=8), 0.95), (L1Config(coefficient=2.0), 0.95)]
+)
+def test_planted_features_are_found_back(variant: VariantConfig, least_similarity: float, tmp_path: Path) -> None:
+    stream = PlantedStream()
+    trained = train(stream, config(variant, tokens=256 * 1200), width=16, folder=tmp_path)
+    found = trained.W_dec_FD / trained.W_dec_FD.norm(dim=1, keepdim=True)
+    best = (stream.directions_PD @ found.T).max(dim=1).values
+    assert best.mean() > least_similarity
+    assert (best > 0.9).float().mean() >= 0.9
+
+
+def test_metrics_tell_what_happened(tmp_path: Path) -> None:
+    train(PlantedStream(), config(), width=16, folder=tmp_path)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(10, 301, 10))
+    assert lines[-1]["tokens"] == 256 * 300
+    assert lines[-1]["l0"] <= 2.0
+    assert lines[-1]["explained_variance"] > max(0.8, lines[0]["explained_variance"])
+    assert lines[-1]["learning_rate"] < 0.1 * lines[0]["learning_rate"]
+    assert {"loss", "loss/reconstruction", "dead_fraction", "gradient_norm", "tokens_per_second"} <= lines[-1].keys()
+
+
+def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the features starts far below zero: AuxK brings them back, and without it they stay dead."""
+    initialize = TopKAutoencoder.initialize
+
+    def initialize_with_dead_ones(self: TopKAutoencoder, sample: torch.Tensor, generator: torch.Generator) -> None:
+        initialize(self, sample, generator)
+        with torch.no_grad():
+            self.b_enc_F[:80] = -6.0
+
+    monkeypatch.setattr(TopKAutoencoder, "initialize", initialize_with_dead_ones)
+
+    def dead(coefficient: float) -> float:
+        variant = TopKConfig(k=4, auxiliary_k=32, auxiliary_coefficient=coefficient)
+        settings = config(variant, features=256, dead_after_tokens=256 * 40, tokens=256 * 500)
+        stream = PlantedStream(width=32, planted=300, active=4)
+        train(stream, settings, width=32, folder=tmp_path / str(coefficient))
+        return read_metrics(tmp_path / str(coefficient) / "metrics.jsonl")[-1]["dead_fraction"]
+
+    assert dead(0.0) > 0.25
+    assert dead(1 / 32) < 0.05
+
+
+@pytest.mark.parametrize("variant", [TopKConfig(k=2, auxiliary_k=8), L1Config(coefficient=1.0)])
+def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
+    variant: VariantConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(variant, features=64, dead_after_tokens=256 * 8)
+    whole = train(PlantedStream(), settings, width=16, folder=tmp_path / "whole")
+
+    class Interrupted(PlantedStream):
+        def __next__(self) -> torch.Tensor:
+            if self._drawn == 157:
+                raise KeyboardInterrupt
+            return super().__next__()
+
+    monkeypatch.setattr("semascope.training.checkpoints.LEAST_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted(), settings, width=16, folder=tmp_path / "parts")
+    resumed = train(PlantedStream(), settings, width=16, folder=tmp_path / "parts")
+
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    same = [
+        {k: v for k, v in line.items() if k != "tokens_per_second"}
+        for line in read_metrics(tmp_path / "whole/metrics.jsonl")
+    ]
+    assert same == [
+        {k: v for k, v in line.items() if k != "tokens_per_second"}
+        for line in read_metrics(tmp_path / "parts/metrics.jsonl")
+    ]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import PlantedStream
+from semascope.training import TrainingConfig, train, checkpoints
+checkpoints.LEAST_SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.0, 1e9
+class Killed(PlantedStream):
+    def __next__(self):
+        if self._drawn == {kill_at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__next__()
+train(Killed(), TrainingConfig.model_validate_json({settings!r}), width=16, folder=Path({folder!r}))
+"""
+
+
+def test_a_training_killed_with_sigkill_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    settings = config(features=64, dead_after_tokens=256 * 8)
+
+    def run_until_killed(at: int) -> int:
+        program = KILLED.format(
+            tests=str(Path(__file__).parent),
+            kill_at=at,
+            settings=settings.model_dump_json(),
+            folder=str(tmp_path / "parts"),
+        )
+        return subprocess.run([sys.executable, "-c", program], check=False).returncode
+
+    assert run_until_killed(123) == -9
+    assert run_until_killed(251) == -9
+    assert run_until_killed(10**9) == 0
+    program = KILLED.format(
+        tests=str(Path(__file__).parent),
+        kill_at=10**9,
+        settings=settings.model_dump_json(),
+        folder=str(tmp_path / "whole"),
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    parts = read_tensors(tmp_path / "parts/checkpoints/step-00000300/weights.safetensors")
+    whole = read_tensors(tmp_path / "whole/checkpoints/step-00000300/weights.safetensors")
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
+    train(PlantedStream(), config(tokens=256 * 20), width=16, folder=tmp_path)
+    with pytest.raises(MismatchError, match=r"other settings \(learning_rate\)"):
+        train(PlantedStream(), config(tokens=256 * 20, learning_rate=1e-3), width=16, folder=tmp_path)
+
+
+def test_a_half_written_checkpoint_is_named(tmp_path: Path) -> None:
+    settings = config(tokens=256 * 20)
+    train(PlantedStream(), settings, width=16, folder=tmp_path)
+    folder = tmp_path / "checkpoints/step-00000020"
+    weights = folder / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    with pytest.raises(DamagedError, match=r"weights\.safetensors is damaged"):
+        train(PlantedStream(), settings, width=16, folder=tmp_path)
+    weights.write_bytes(whole)
+    state = read_json(folder / "state.json")
+    write_json(folder / "state.json", {"step": 20})
+    with pytest.raises(DamagedError, match=r"lacks config, stream"):
+        train(PlantedStream(), settings, width=16, folder=tmp_path)
+    write_json(folder / "state.json", state)
+    (folder / "state.json").unlink()
+    with pytest.raises(DamagedError, match="half-written"):
+        train(PlantedStream(), settings, width=16, folder=tmp_path)
+
+
+def test_a_metrics_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(json.dumps({"step": 10}) + '\n{"step": 2')
+    assert read_metrics(file) == [{"step": 10}]
+
+
+def test_a_stream_that_ends_early_is_no_silent_early_stop(tmp_path: Path) -> None:
+    class Short(PlantedStream):
+        def __next__(self) -> torch.Tensor:
+            if self._drawn == 15:
+                raise StopIteration
+            return super().__next__()
+
+    with pytest.raises(DataError, match="ended after 15 of 300 steps"):
+        train(Short(), config(), width=16, folder=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    class Broken(PlantedStream):
+        def __next__(self) -> torch.Tensor:
+            return super().__next__() * (float("nan") if self._drawn == 4 else 1.0)
+
+    with pytest.raises(NumericalError, match="step 10"):
+        train(Broken(), config(), width=16, folder=tmp_path)
+    assert not list((tmp_path / "checkpoints").glob("step-*"))
+
+
+def test_learning_rate_is_constant_then_falls_to_zero() -> None:
+    rates = [learning_rate(fraction, peak=2.0, decay_fraction=0.2) for fraction in (0.0, 0.8, 0.9, 1.0)]
+    assert rates == pytest.approx([2.0, 2.0, 1.0, 0.0])
+    assert learning_rate(0.999, peak=2.0, decay_fraction=0.0) == 2.0
+
+
+def test_firing_is_counted_in_tokens_and_zeros_do_not_fire() -> None:
+    record = FiringRecord(3)
+    one_row = Codes(torch.tensor([0, 2]), torch.tensor([0, 1]), torch.tensor([1.0, 0.0]), 3)
+    for _ in range(4):
+        record.update(one_row)
+    assert record.tokens_seen == 4
+    dead = record.dead(after_tokens=4)
+    assert dead is not None
+    assert dead.tolist() == [1, 2]
+    assert record.dead(after_tokens=5) is None
+
+
+def test_settings_left_open_are_resolved() -> None:
+    resolved = TrainingConfig(features=65_536, tokens=200_000_000, batch_tokens=4096).resolved()
+    assert resolved.learning_rate == pytest.approx(1e-4, rel=0.02)  # 2e-4 / sqrt(65536 / 16384)
+    assert resolved.dead_after_tokens == 10_000_000
+    assert TrainingConfig(tokens=800_000).resolved().dead_after_tokens == 100_000
+    paper = TrainingConfig(variant=L1Config(), tokens=200_000 * 4096, batch_tokens=4096).resolved()
+    assert paper.learning_rate == pytest.approx(5e-5)
