@@ -18,13 +18,7 @@ from semascope.records import Site, TokenBatch
 
 
 class BatchStream(Protocol):
-    """An endless or finite supply of training batches.
-
-    ``scale``: what raw activations were multiplied with so that their mean squared norm is their width.
-    """
-
-    @property
-    def scale(self) -> float: ...
+    """An endless or finite supply of training batches, scaled so that the mean squared norm is the width."""
 
     def sample(self) -> Tensor:
         """Scaled activations [N, D] to initialise a dictionary with; before the first batch."""
@@ -51,9 +45,13 @@ def unit_scale(mean_squared_norm: float, width: int) -> float:
 
 
 class StoredBatches:
-    """Batches out of a store, in a fresh full permutation of all rows in every pass."""
+    """Batches out of a store, in a fresh full permutation of all rows in every pass.
+
+    ``scale``: what raw activations are multiplied with. ``outliers``: the filter that they went through.
+    """
 
     def __init__(self, store: ActivationStore, *, batch: int, seed: int) -> None:
+        self.outliers = OutlierFilter(store.manifest.recent_medians, store.manifest.outliers)
         self.scale = unit_scale(store.mean_squared_norm, store.width)
         self._store, self._batch, self._seed = store, min(batch, len(store)), seed
         self._pass, self._done = 0, 0
@@ -87,8 +85,8 @@ class StoredBatches:
 class LiveBatches:
     """Batches from the model as it runs, through a mixing buffer; one pass over the text, nothing on disk.
 
-    ``windows(skip)`` opens the stream of token windows after the first ``skip`` ones. The scale is measured on the
-    first full buffer.
+    ``windows(skip)`` opens the stream of token windows after the first ``skip`` ones. ``outliers`` is the filter that
+    activations go through.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class LiveBatches:
         self._buffer = MixingBuffer(
             capacity=max(buffer_tokens, batch), batch=batch, width=model.width(site), seed=seed, device=model.device
         )
-        self._outliers = OutlierFilter()
+        self.outliers = OutlierFilter()
         self._windows_done = 0
         self._source = self._open()
         self._batches = self._buffer.batches(self._source)
@@ -113,21 +111,12 @@ class LiveBatches:
 
     @property
     def scale(self) -> float:
+        """What raw activations are multiplied with: measured on the first full buffer, constant from then on."""
         if self._scale is None:
             pool_ND = self._buffer.fill(self._source)
             mean_squared_norm = pool_ND.double().square().sum(dim=1).mean().item() if len(pool_ND) else 0.0
             self._scale = unit_scale(mean_squared_norm, pool_ND.shape[1])
         return self._scale
-
-    @property
-    def left_out(self) -> OutlierCounts:
-        """How many tokens were left out so far."""
-        return self._outliers.counts
-
-    @property
-    def recent_medians(self) -> list[float]:
-        """The running median norm's state, for evaluating on the same kind of tokens."""
-        return self._outliers.recent_medians
 
     def sample(self) -> Tensor:
         """The start of the full buffer."""
@@ -139,22 +128,22 @@ class LiveBatches:
         return next(self._batches) * scale
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        counts = self._outliers.counts
+        counts = self.outliers.counts
         return self._buffer.state(), {
             "windows_done": self._windows_done,
             "scale": self.scale,
-            "recent_medians": self._outliers.recent_medians,
+            "recent_medians": self.outliers.recent_medians,
             "counts": [counts.tokens, counts.first_position, counts.massive],
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self._buffer.restore(tensors)
         self._windows_done, self._scale = values["windows_done"], values["scale"]
-        self._outliers = OutlierFilter(values["recent_medians"], OutlierCounts(*values["counts"]))
+        self.outliers = OutlierFilter(values["recent_medians"], OutlierCounts(*values["counts"]))
         self._source = self._open()
         self._batches = self._buffer.batches(self._source)
 
     def _open(self) -> Iterator[Tensor]:
-        for text, activations in harvest(self._model, self._site, self._windows(self._windows_done), self._outliers):
+        for text, activations in harvest(self._model, self._site, self._windows(self._windows_done), self.outliers):
             self._windows_done += len(text.tokens_BT)
             yield activations.values_ND

@@ -85,7 +85,8 @@ def evaluate_reconstruction(
     # About the overall mean, a window's share of the variance is its squares less its part in the mean's.
     variance_U = per_window[:, 3] - per_window[:, 0] * mean_D.square().sum()
 
-    predictions = _predict(model, site, autoencoder, mean_D.float(), windows, ce_tokens, outliers)
+    same_outliers = OutlierFilter(outliers.recent_medians)
+    predictions = _predict(model, site, autoencoder, mean_D.float(), windows, ce_tokens, same_outliers)
     clean, spliced, ablated, kl, predicted = predictions.sum(dim=0).tolist()
     return ReconstructionReport(
         explained_variance=1 - squared_error / total_variance,

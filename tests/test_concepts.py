@@ -1,0 +1,125 @@
+"""Concepts: a planted feature is found, scored on texts that did not choose it, beside honest baselines."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from semascope.activations import OutlierFilter
+from semascope.concepts import EMBEDDED_SUITE, Concept, score_concepts
+from semascope.concepts.auc import auc, auc_interval
+from semascope.concepts.pooled import pool_texts
+from semascope.errors import DataError
+from semascope.models import load_model
+from semascope.records import Document, Site
+from semascope.sae import L1Config, SparseAutoencoder, build
+
+MODEL, SITE, WIDTH = load_model("tiny", precision="full"), Site(0, "resid_pre"), 32
+DIGITS = Concept("Digits", "digits")
+
+
+def documents(n: int = 60) -> list[Document]:
+    """Texts of letters; every second one carries digits."""
+    generator = random.Random(0)
+    made: list[Document] = []
+    for i in range(n):
+        letters = generator.choices("abcdefghij ", k=30)
+        if i % 2:
+            letters[10:20] = generator.choices("0123456789", k=10)
+        made.append(Document("".join(letters), "test", frozenset({"digits"} if i % 2 else {"letters"})))
+    return made
+
+
+def embeddings_of(text: str) -> Tensor:
+    return MODEL.activations(torch.tensor([MODEL.tokenizer.encode([text])[0]]), SITE)[0]
+
+
+def dictionary_with_a_digit_feature(feature: int = 7) -> SparseAutoencoder:
+    """At the embeddings, where a linear feature can be 1 on every digit; the other features fire on one letter each."""
+    autoencoder = build(L1Config(), width=WIDTH, features=20)
+    letter_of_feature = torch.eye(11)[torch.arange(20) % 11]
+    wanted = torch.cat([torch.zeros(10, 20), letter_of_feature.T])
+    wanted[:, feature] = torch.tensor([1.0] * 10 + [0.0] * 11)
+    embeddings = torch.cat([embeddings_of("0123456789"), embeddings_of("abcdefghij ")])
+    with torch.no_grad():
+        autoencoder.W_enc_FD.copy_((torch.linalg.pinv(embeddings) @ (wanted - 0.01)).T)
+    return autoencoder
+
+
+def test_auc_counts_ties_half_and_equals_its_definition() -> None:
+    positive, negative = torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+    assert auc(positive, negative).tolist() == pytest.approx([(3 + 1.5) / 6, 0.5])
+    generator = torch.Generator().manual_seed(0)
+    p, q = (
+        torch.randint(5, (40, 70), generator=generator).float(),
+        torch.randint(5, (30, 70), generator=generator).float(),
+    )
+    expected = [
+        sum((a > b) + 0.5 * (a == b) for a in p[:, f].tolist() for b in q[:, f].tolist()) / 1200 for f in range(70)
+    ]
+    assert auc(p, q).tolist() == pytest.approx(expected)
+
+
+def test_the_auc_interval_holds_the_auc_and_shrinks_with_more_texts() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def width(n: int) -> float:
+        positive, negative = torch.randn(n, generator=generator) + 1, torch.randn(n, generator=generator)
+        low, high = auc_interval(positive, negative, seed=0, resamples=300)
+        assert low < auc(positive[:, None], negative[:, None]).item() < high
+        return high - low
+
+    assert width(200) < 0.6 * width(20)
+
+
+def test_pooling_is_the_same_in_a_batch_of_other_lengths_as_alone() -> None:
+    autoencoder = dictionary_with_a_digit_feature()
+    texts = [MODEL.tokenizer.encode([text])[0] for text in ("abc 123", "a much longer text about nothing, 42", "xy")]
+    maxima, means = pool_texts(MODEL, SITE, autoencoder, texts)
+    for row, ids in enumerate(texts):
+        x = MODEL.activations(torch.tensor([ids]), SITE)
+        kept = x[OutlierFilter([x[:, 1:].norm(dim=2).median().item()] * 64).keep(x)]
+        torch.testing.assert_close(maxima[row], autoencoder.encode(kept).to_dense().amax(dim=0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(means[row], kept.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_planted_feature_is_found_and_beats_random_ones() -> None:
+    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    assert score.feature == 7
+    assert score.auc > 0.95
+    assert score.interval[0] <= score.auc <= score.interval[1]
+    assert score.probe_auc > 0.9
+    assert abs(score.random_feature_auc - 0.5) < 0.25
+    assert (score.positives, score.negatives) == (30, 30)
+
+
+def test_with_shuffled_labels_nothing_is_found() -> None:
+    labels = [document.labels for document in documents()]
+    random.Random(1).shuffle(labels)
+    shuffled = [Document(d.text, d.source, given) for d, given in zip(documents(), labels, strict=True)]
+    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), shuffled, [DIGITS])
+    assert score.auc < 0.8
+    assert score.interval[0] < 0.5
+
+
+def test_concepts_are_told_apart_among_the_texts_that_they_name() -> None:
+    concept = Concept("SQL", "sql", among="security")
+    in_source = Concept("Cities", "city", among="encyclopedia")
+
+    def text(*labels: str, source: str = "x") -> Document:
+        return Document("text", source, frozenset(labels))
+
+    assert concept.is_positive(text("sql", "security"))
+    assert not concept.is_positive(text("sql"))
+    assert concept.is_negative(text("security"))
+    assert not concept.is_negative(text("cooking"))
+    assert in_source.is_negative(text("river", source="encyclopedia"))
+    assert not in_source.is_negative(text("river"))
+
+
+def test_concepts_without_enough_texts_are_left_out_and_none_at_all_is_an_error() -> None:
+    scores = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS, *EMBEDDED_SUITE])
+    assert [score.concept for score in scores] == ["Digits"]
+    with pytest.raises(DataError, match="none of the concepts person, city"):
+        score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), EMBEDDED_SUITE)
