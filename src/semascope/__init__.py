@@ -1,0 +1,42 @@
+"""Semascope: see what a language model represents.
+
+Take a model and text, learn a dictionary of features from the model's activations with a sparse autoencoder, then
+read, search and test the features. Everything that is public is listed here; a run (`Run`) is the way in.
+"""
+
+from semascope.activations import ActivationStore
+from semascope.concepts import Concept
+from semascope.config import EvaluationConfig, ModelConfig, RunConfig
+from semascope.errors import SemascopeError
+from semascope.features import FeatureIndex
+from semascope.models import LanguageModel, load_model
+from semascope.records import Codes, Site
+from semascope.runs import Run
+from semascope.sae import L1Config, SparseAutoencoder, TopKConfig, load_dictionary, save_dictionary
+from semascope.text import Corpus, CorpusConfig
+from semascope.training import TrainingConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ActivationStore",
+    "Codes",
+    "Concept",
+    "Corpus",
+    "CorpusConfig",
+    "EvaluationConfig",
+    "FeatureIndex",
+    "L1Config",
+    "LanguageModel",
+    "ModelConfig",
+    "Run",
+    "RunConfig",
+    "SemascopeError",
+    "Site",
+    "SparseAutoencoder",
+    "TopKConfig",
+    "TrainingConfig",
+    "load_dictionary",
+    "load_model",
+    "save_dictionary",
+]
