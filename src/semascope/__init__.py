@@ -4,17 +4,23 @@ Take a model and text, learn a dictionary of features from the model's activatio
 read, search and test the features. Everything that is public is listed here; a run (`Run`) is the way in.
 """
 
-from semascope.activations import ActivationStore
-from semascope.concepts import Concept
-from semascope.config import EvaluationConfig, ModelConfig, RunConfig
-from semascope.errors import SemascopeError
-from semascope.features import FeatureIndex
-from semascope.models import LanguageModel, load_model
-from semascope.records import Codes, Site
-from semascope.runs import Run
-from semascope.sae import L1Config, SparseAutoencoder, TopKConfig, load_dictionary, save_dictionary
-from semascope.text import Corpus, CorpusConfig
-from semascope.training import TrainingConfig
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semascope.activations import ActivationStore
+    from semascope.concepts import Concept
+    from semascope.config import EvaluationConfig, ModelConfig, RunConfig
+    from semascope.errors import SemascopeError
+    from semascope.features import FeatureIndex
+    from semascope.models import LanguageModel, load_model
+    from semascope.records import Codes, Site
+    from semascope.runs import Run
+    from semascope.sae import L1Config, SparseAutoencoder, TopKConfig, load_dictionary, save_dictionary
+    from semascope.text import Corpus, CorpusConfig
+    from semascope.training import TrainingConfig
 
 __version__ = "0.1.0"
 
@@ -40,3 +46,27 @@ __all__ = [
     "load_model",
     "save_dictionary",
 ]
+
+_ROOMS = (
+    "errors",
+    "records",
+    "text",
+    "models",
+    "activations",
+    "sae",
+    "training",
+    "features",
+    "concepts",
+    "config",
+    "runs",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: PyTorch and Transformers take seconds, ``--help`` should not."""
+    if name in __all__:
+        for room in _ROOMS:
+            if (found := getattr(import_module(f"semascope.{room}"), name, None)) is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module 'semascope' has no attribute '{name}'")

@@ -35,11 +35,11 @@ from semascope.errors import ConfigError, DamagedError, DataError, MismatchError
 from semascope.evaluation import evaluate_reconstruction
 from semascope.features import FeatureIndex, IndexBuilder
 from semascope.files import read_json, write_json
-from semascope.models import LanguageModel, load_model
+from semascope.models import LanguageModel, load_model, load_tokenizer
 from semascope.records import ActivationBatch, Site, TokenBatch
 from semascope.report import write_report
 from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_dictionary, save_dictionary
-from semascope.text import Corpus, pack, pieces
+from semascope.text import Corpus, Tokenizer, pack, pieces
 from semascope.training import read_metrics, train
 
 # Large enough for the matrix products to run at their full rate, small enough to stay in the caches of a laptop.
@@ -100,6 +100,12 @@ class Run:
     def model(self) -> LanguageModel:
         """The language model, loaded when first needed."""
         return load_model(**self.config.model.model_dump())
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, without loading the model."""
+        config = self.config.model
+        return load_tokenizer(config.name, revision=config.revision, trust_remote_code=config.trust_remote_code)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -185,7 +191,7 @@ class Run:
                 "hook_name": hook_name(self.site),
                 "site": str(self.site),
                 "context_size": self.config.corpus.context_tokens,
-                "prepend_bos": self.model.tokenizer.bos_id is not None,
+                "prepend_bos": self.tokenizer.bos_id is not None,
                 "corpus": self.config.corpus.model_dump(mode="json"),
                 "activation_scale": stream.scale,
                 "recent_medians": outliers.recent_medians,
@@ -251,7 +257,7 @@ class Run:
         if (self.folder / "features" / "index.json").exists():
             progress.message(f"Reusing the feature index in {self.folder / 'features'}")
             return self.features
-        wanted, dictionary, tokenizer = self.config.index_tokens, self.dictionary, self.model.tokenizer
+        wanted, dictionary, tokenizer = self.config.index_tokens, self.dictionary, self.tokenizer
         with IndexBuilder(self.folder / "features", n_features=dictionary.features) as builder:
             with progress.task("Index", total=wanted, unit="tokens") as shown:
                 rows = 0
@@ -292,7 +298,7 @@ class Run:
             evaluation=self.result("reconstruction"),
             concepts=concepts["concepts"] if concepts else [],
             index=self.features,
-            tokenizer=self.model.tokenizer,
+            tokenizer=self.tokenizer,
         )
         return path
 
@@ -342,7 +348,7 @@ class Run:
         per_batch = self._windows_per_batch
         batches = pack(
             documents,
-            self.model.tokenizer,
+            self.tokenizer,
             context_tokens=self.config.corpus.context_tokens,
             windows_per_batch=per_batch,
         )

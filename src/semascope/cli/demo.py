@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from semascope import recipes
-from semascope.cli.screen import console, figures, highlighted, knowledge, token_list
-from semascope.runs import Run
+from semascope.cli.terminal import console
+
+if TYPE_CHECKING:
+    from semascope.runs import Run
 
 
 def demo(
@@ -23,6 +24,9 @@ def demo(
 
     Example: `semascope demo`
     """
+    from semascope import recipes
+    from semascope.runs import Run
+
     run = Run.begin(out, recipes.demo())
     console.print(f"[bold]Semascope demo[/]: {run.config.model.name} at {run.site}, in {escape(str(out))}\n")
     run.train()
@@ -35,6 +39,8 @@ def demo(
 
 def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, object]], report: Path) -> None:
     """The last screen: figures, what it knows, six features, and what to type next."""
+    from semascope.cli.screen import figures, knowledge, print_example, token_list
+
     console.print()
     console.print(figures(evaluation))
     console.print()
@@ -49,13 +55,11 @@ def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, objec
         console.print(
             f"[bold magenta]#{feature}[/] [bold]{escape(str(concept['concept']))}[/]  "
             f"[dim]on {page.statistics.density:.2%} of tokens; fires on[/] "
-            f"{escape(token_list(page.statistics, 'top_tokens'))} "
-            f"[dim]and promotes[/] {escape(token_list(page.statistics, 'promoted'))}"
+            f"{escape(token_list(page.statistics.top_tokens))} "
+            f"[dim]and promotes[/] {escape(token_list(page.statistics.promoted))}"
         )
         for example in page.top:
-            line = highlighted(example, run.model.tokenizer, page.statistics.maximum)
-            line.pad_left(4)
-            console.print(line)
+            print_example(example, run.tokenizer, page.statistics.maximum)
     folder = escape(str(run.folder))
     first = concepts[0]["feature"] if concepts else 0
     console.print(f"\n[bold]The report[/] is {escape(str(report))}: open it in a browser. [bold]Next:[/]")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semascope.cli.screen import console, figures, knowledge
-from semascope.runs import Run
+from semascope.cli.terminal import console
 
 
 def evaluate(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
@@ -19,6 +18,9 @@ def evaluate(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) 
 
     Example: `semascope eval runs/mine`
     """
+    from semascope.cli.screen import figures, knowledge
+    from semascope.runs import Run
+
     opened = Run.open(run)
     console.print(figures(opened.evaluate()))
     if concepts := opened.score_concepts()["concepts"]:

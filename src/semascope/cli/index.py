@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from semascope.cli.screen import console
-from semascope.runs import Run
+from semascope.cli.terminal import console
 
 
 def index(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
@@ -17,6 +16,8 @@ def index(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> 
 
     Example: `semascope index runs/mine`
     """
+    from semascope.runs import Run
+
     built = Run.open(run).index()
     console.print(
         f"{built.n_alive:,} of {built.n_features:,} features fire on {built.n_tokens:,} tokens. "

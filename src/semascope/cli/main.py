@@ -1,4 +1,7 @@
-"""The command line: one short file a command; here they are put together, and errors are told to people."""
+"""The command line: one short file a command; here they are put together, and errors are told to people.
+
+The commands import what is heavy (PyTorch, Transformers, DuckDB) when they run, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from semascope.cli import demo, evaluate, features, index, report, train
-from semascope.cli.screen import RichReporter, errors
+from semascope.cli.terminal import RichReporter, errors
 from semascope.errors import SemascopeError
 from semascope.progress import shown_by
 

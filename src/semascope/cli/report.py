@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from semascope.cli.screen import console
-from semascope.runs import Run
+from semascope.cli.terminal import console
 
 
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
@@ -17,6 +16,8 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) ->
 
     Example: `semascope report runs/mine`
     """
+    from semascope.runs import Run
+
     opened = Run.open(run)
     opened.index()
     console.print(f"Written: {escape(str(opened.report()))}")

@@ -8,15 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from semascope.cli.screen import console, figures
+from semascope.cli.terminal import console
 from semascope.cli.values import count
-from semascope.config import ModelConfig, RunConfig
 from semascope.errors import ConfigError
-from semascope.records import Site
-from semascope.runs import Run
-from semascope.sae import VARIANTS
-from semascope.text import CorpusConfig
-from semascope.training import TrainingConfig
 
 
 def train(
@@ -26,7 +20,7 @@ def train(
     data: Annotated[str, typer.Option(help="A file, a folder, a Hugging Face dataset, or 'sample'.")],
     layer: Annotated[str, typer.Option(help="A layer (its output), or a site: mlp_out.15, attn_out.3, resid_pre.0 …")],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
-    variant: Annotated[str, typer.Option(help=f"How codes are made sparse: {', '.join(VARIANTS)}.")] = "topk",
+    variant: Annotated[str, typer.Option(help="How codes are made sparse: topk or l1.")] = "topk",
     features: Annotated[int, typer.Option(parser=count, help="Features of the dictionary.", metavar="N")] = 8192,
     l0: Annotated[int | None, typer.Option(help="Active features a token (topk; default 32).")] = None,
     l1_coefficient: Annotated[float | None, typer.Option(help="λ of the sparsity penalty (l1; default 5).")] = None,
@@ -52,6 +46,13 @@ def train(
     Example: `semascope train smollm2-135m --data texts.jsonl --layer 15 --features 8192 --l0 32 --tokens 2M --out
     runs/mine`
     """
+    from semascope.cli.screen import figures
+    from semascope.config import ModelConfig, RunConfig
+    from semascope.records import Site
+    from semascope.runs import Run
+    from semascope.text import CorpusConfig
+    from semascope.training import TrainingConfig
+
     config = RunConfig(
         model=ModelConfig.model_validate(
             {
@@ -92,6 +93,8 @@ def train(
 
 def variant_settings(variant: str, *, l0: int | None, l1_coefficient: float | None) -> dict[str, Any]:
     """The settings of a variant from the options of the command. Raises ConfigError for one that it does not have."""
+    from semascope.sae import VARIANTS
+
     if variant not in VARIANTS:
         raise ConfigError(f"there is no variant '{variant}': choose one of {', '.join(VARIANTS)}")
     given = {"--l0": ("k", l0), "--l1-coefficient": ("coefficient", l1_coefficient)}

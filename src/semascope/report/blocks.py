@@ -9,9 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex
-from semascope.features.statistics import FeatureStatistics
+from semascope.features import Context, Example, FeatureIndex, FeatureStatistics, Interval
 from semascope.text import Tokenizer, pieces
 
 TOP_CONTEXTS = 5

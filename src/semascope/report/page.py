@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semascope import progress
 from semascope.errors import InputError
-from semascope.features.format import STATISTICS_FILE
-from semascope.features.index import FeatureIndex
+from semascope.features import FeatureIndex
 from semascope.files import write_atomically
 from semascope.report.blocks import LEVELS, feature_block, visible_token
 from semascope.report.figures import curve, density_histogram
@@ -62,7 +61,9 @@ def write_report(
     """
     if n_features < 0:
         raise InputError(f"n_features is {n_features}: expected 0 or more")
-    alive, densities = _alive(index)
+    density_F = index.densities()
+    alive = np.flatnonzero(density_F).tolist()
+    densities = density_F[alive].tolist()
     told: dict[int, list[Mapping[str, Any]]] = {}
     for concept in concepts:
         told.setdefault(concept["feature"], []).append(concept)
@@ -94,12 +95,6 @@ def write_report(
         )
     )
     write_atomically(path, lambda temporary: temporary.write_text(html, encoding="utf-8", errors="replace"))
-
-
-def _alive(index: FeatureIndex) -> tuple[list[int], list[float]]:
-    """The features that fire, and on which share of tokens each does."""
-    table = pq.read_table(index.folder / STATISTICS_FILE, columns=["feature", "density"], filters=[("density", ">", 0)])
-    return table.column("feature").to_pylist(), table.column("density").to_pylist()
 
 
 def _curves(metrics: Sequence[Mapping[str, float]]) -> list[Curve]:

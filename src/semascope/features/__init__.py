@@ -1,0 +1,19 @@
+"""The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
+
+from semascope.features.build import IndexBuilder
+from semascope.features.examples import Context, Example, Interval
+from semascope.features.index import FeatureIndex, Page, Sort
+from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
+
+__all__ = [
+    "Context",
+    "Example",
+    "FeatureIndex",
+    "FeatureStatistics",
+    "IndexBuilder",
+    "Interval",
+    "Neighbour",
+    "Page",
+    "Sort",
+    "WeightedToken",
+]

@@ -1,0 +1,84 @@
+"""What the decoder alone says about features: which point the same way, and what they make the model say.
+
+Both are products of all features with something large, taken in chunks of rows so that no F × F or F × V matrix
+is ever held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semascope.errors import NumericalError
+
+_CHUNK_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """The tokens that each direction raises most and lowers most, strongest first: ids and logits, [n, k] each."""
+
+    promoted_nK: Tensor
+    promoted_logits_nK: Tensor
+    suppressed_nK: Tensor
+    suppressed_logits_nK: Tensor
+
+
+def unit_rows(W_dec_FD: Tensor) -> Tensor:
+    """The decoder directions at length 1, in float32; a row of zeros stays zero.
+
+    Raises NumericalError when a weight is not finite.
+    """
+    W_dec_FD = W_dec_FD.detach().float()
+    if not bool(W_dec_FD.isfinite().all()):
+        raise NumericalError("the decoder holds weights that are not finite: train the dictionary again")
+    return torch.nn.functional.normalize(W_dec_FD, dim=1)
+
+
+@torch.no_grad()
+def neighbours(unit_FD: Tensor, features: range, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` features nearest to each of ``features`` by the cosine of their decoder directions.
+
+    ``unit_FD`` as made by ``unit_rows``. Returns ids and cosines, [n, min(k, F - 1)] each, nearest first; a feature
+    is not its own neighbour.
+    """
+    k = min(k, unit_FD.shape[0] - 1)
+    ids: list[Tensor] = []
+    cosines: list[Tensor] = []
+    for chunk in _chunks(features, unit_FD.shape[0]):
+        similarity_nF = unit_FD[chunk.start : chunk.stop] @ unit_FD.T
+        rows = torch.arange(len(chunk), device=unit_FD.device)
+        similarity_nF[rows, rows + chunk.start] = -torch.inf
+        nearest = similarity_nF.topk(k)
+        ids.append(nearest.indices.cpu())
+        cosines.append(nearest.values.clamp(-1, 1).cpu())
+    return torch.cat(ids), torch.cat(cosines)
+
+
+@torch.no_grad()
+def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tensor], k: int) -> Extremes:
+    """The ``k`` tokens that each of ``features`` promotes most and suppresses most.
+
+    ``logits`` takes directions [n, D] to what one unit of activation along them adds to the logits, [n, V].
+    """
+    found: list[Extremes] = []
+    n_vocabulary = logits(W_dec_FD[:1]).shape[-1]
+    for chunk in _chunks(features, n_vocabulary):
+        logits_nV = logits(W_dec_FD[chunk.start : chunk.stop]).detach().float()
+        high = logits_nV.topk(min(k, n_vocabulary))
+        low = logits_nV.topk(min(k, n_vocabulary), largest=False)
+        found.append(Extremes(high.indices.cpu(), high.values.cpu(), low.indices.cpu(), low.values.cpu()))
+    return Extremes(
+        torch.cat([one.promoted_nK for one in found]),
+        torch.cat([one.promoted_logits_nK for one in found]),
+        torch.cat([one.suppressed_nK for one in found]),
+        torch.cat([one.suppressed_logits_nK for one in found]),
+    )
+
+
+def _chunks(features: range, n_columns: int) -> list[range]:
+    size = max(1, _CHUNK_ELEMENTS // n_columns)
+    return [features[start : start + size] for start in range(0, len(features), size)]

@@ -1,0 +1,202 @@
+"""Reading a feature index: what a feature is, where it fires, and which features answer to a word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.errors import DamagedError, InputError
+from semascope.features import format
+from semascope.features.activity import FeatureActivity
+from semascope.features.examples import Context, Example, Interval
+from semascope.features.rowgroups import RowGroupReader
+from semascope.features.statistics import FeatureStatistics
+
+Sort = Literal["id", "-id", "density", "-density", "maximum", "-maximum", "mean", "-mean"]
+_COLUMNS = {"id": "feature", "density": "n_active", "maximum": "maximum", "mean": "mean"}
+
+_SEARCH = """
+WITH matching AS (
+    SELECT word, token FROM tokens JOIN (SELECT unnest($words) AS word) AS words ON contains(lower(text), word)
+)
+SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matching USING (token)
+GROUP BY feature HAVING count(DISTINCT word) = len($words)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that a page about one feature shows."""
+
+    statistics: FeatureStatistics
+    top: tuple[Example, ...]
+    intervals: tuple[Interval, ...]
+
+
+class FeatureIndex:
+    """A feature index opened for reading, from as many threads as wanted.
+
+    ``provenance`` is what the builder was given. Every method that takes a feature raises InputError when there is
+    no such feature; all raise DamagedError when a file turns out to be damaged.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.provenance: Mapping[str, Any] = description["provenance"]
+        self.n_features: int = description["n_features"]
+        self.n_alive: int = description["n_alive"]
+        self.n_tokens: int = description["n_tokens"]
+        self.n_windows: int = description["n_windows"]
+        self.n_activations: int = description["n_activations"]
+        self._rows = RowGroupReader(folder / format.STATISTICS_FILE, "feature")
+        self._connection = duckdb.connect()
+        statistics, by_token, tokens = (
+            format.sql_source(folder / name)
+            for name in (format.STATISTICS_FILE, format.BY_TOKEN_FILE, format.TOKENS_FILE)
+        )
+        self._query(f"CREATE TABLE summary AS SELECT feature, n_active, maximum, mean FROM {statistics}")
+        self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
+        self._query(f"CREATE VIEW by_token AS SELECT * FROM {by_token}")
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureIndex:
+        """Open the index in ``folder``.
+
+        Raises DamagedError when it is missing, incomplete or truncated, FormatError when it is of another format.
+        """
+        return cls(folder, format.read_index_file(folder))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._connection.close()
+
+    def __enter__(self) -> FeatureIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def token_texts(self) -> Mapping[int, str]:
+        """The text of every token that appears in the index, by token id."""
+        return dict(self._query("SELECT token, text FROM tokens"))
+
+    def statistics(self, feature: int) -> FeatureStatistics:
+        """What is known of one feature."""
+        return FeatureStatistics.from_row(self._row(feature), self.token_texts)
+
+    def densities(self) -> NDArray[np.float64]:
+        """The share of tokens on which each feature fires, [F]; 0 for a dead one."""
+        counts = self._query("SELECT n_active FROM summary ORDER BY feature")
+        return np.array(counts, np.float64).reshape(-1) / self.n_tokens
+
+    def top(self, feature: int, n: int = 20, *, context: Context = Context()) -> list[Example]:
+        """The ``n`` windows in which the feature is strongest, one example each, near-duplicates folded.
+
+        The strongest 100 windows are examined (2 n if that is more), and up to 1,000 when they are alike; fewer
+        examples come back of a feature whose windows are all alike.
+        """
+        return list(self.page(feature, n_top=n, n_intervals=0, context=context).top)
+
+    def intervals(
+        self, feature: int, n_intervals: int = 10, per_interval: int = 5, *, context: Context = Context()
+    ) -> list[Interval]:
+        """Examples at equal intervals of activation from 0 to the maximum, the weakest interval first.
+
+        A window belongs to the interval of its peak. The sample is the same every time; a dead feature has no
+        intervals.
+        """
+        page = self.page(feature, n_top=0, n_intervals=n_intervals, per_interval=per_interval, context=context)
+        return list(page.intervals)
+
+    def page(
+        self,
+        feature: int,
+        *,
+        n_top: int = 20,
+        n_intervals: int = 10,
+        per_interval: int = 5,
+        context: Context = Context(),
+    ) -> Page:
+        """Statistics, top examples and examples by interval of one feature, as ``top`` and ``intervals`` give them."""
+        for name, number in (("n_top", n_top), ("n_intervals", n_intervals), ("per_interval", per_interval)):
+            _check_not_negative(name, number)
+        row = self._row(feature)
+        file = self.folder / format.part_file(row["part"])
+        activity = FeatureActivity(self._query, self._windows, file, feature, row["maximum"])
+        top = activity.top(n_top, context)
+        intervals = activity.intervals(n_intervals, per_interval, context)
+        sampled = [one for interval in intervals for one in interval.examples]
+        shown = iter(activity.with_values([*top, *sampled]))
+        return Page(
+            FeatureStatistics.from_row(row, self.token_texts),
+            tuple(islice(shown, len(top))),
+            tuple(replace(one, examples=tuple(islice(shown, len(one.examples)))) for one in intervals),
+        )
+
+    def list(
+        self,
+        *,
+        sort: Sort | None = None,
+        search: str | None = None,
+        alive: bool | None = True,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[FeatureStatistics]:
+        """Features in order: ``limit`` of them from the ``offset``-th on.
+
+        ``search``: only features that fire on or promote a token in which each word occurs, in any case of letters.
+        ``alive``: only features that fire (True), that never do (False), or all (None). ``sort``: ascending, or
+        descending with a minus; when it is None, the best matches of a search come first (by the share of their
+        activation on matching tokens, then by the logit of promoted ones), and otherwise the lowest ids.
+        """
+        _check_not_negative("limit", limit)
+        _check_not_negative("offset", offset)
+        words = sorted(set((search or "").lower().split()))
+        order = "share DESC, logit DESC, feature" if words else "feature"
+        if sort is not None:
+            if sort not in get_args(Sort):
+                raise InputError(f"features cannot be sorted by '{sort}': expected one of {', '.join(get_args(Sort))}")
+            order = f"{_COLUMNS[sort.removeprefix('-')]} {'DESC' if sort.startswith('-') else 'ASC'}, feature"
+        sql = "SELECT feature FROM summary"
+        parameters: dict[str, Any] = {"limit": limit, "offset": offset}
+        if words:
+            sql += f" JOIN ({_SEARCH}) USING (feature)"
+            parameters["words"] = words
+        if alive is not None:
+            sql += " WHERE n_active > 0" if alive else " WHERE n_active = 0"
+        found = self._query(f"{sql} ORDER BY {order} LIMIT $limit OFFSET $offset", parameters)
+        ids = [feature for (feature,) in found]
+        rows = self._rows.rows(sorted(ids))
+        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in ids]
+
+    @cached_property
+    def _windows(self) -> RowGroupReader:
+        return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
+
+    def _row(self, feature: int) -> dict[str, Any]:
+        if not 0 <= feature < self.n_features:
+            raise InputError(
+                f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
+            )
+        return self._rows.rows([feature])[feature]
+
+    def _query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        try:
+            with self._connection.cursor() as cursor:
+                return cursor.execute(sql, parameters).fetchall()
+        except duckdb.Error as error:
+            raise DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again") from error
+
+
+def _check_not_negative(name: str, number: int) -> None:
+    if number < 0:
+        raise InputError(f"{name} is {number}: expected 0 or more")

@@ -1,0 +1,87 @@
+"""What the other stages need of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from semascope.records import Site
+from semascope.text.tokenizer import Tokenizer
+
+Replacement = Callable[[Tensor], Tensor]
+"""Takes the activation [B, T, D] at a site and returns what the model goes on with: same shape, same device."""
+
+
+class LanguageModel(Protocol):
+    """A causal language model that can be read and changed at its sites.
+
+    ``tokens_BT`` is always int64 [B, T]: B windows of the same length, without padding, every position attending to
+    itself and to all positions before it in its window. Methods raise ModelError for token ids outside the vocabulary
+    and for windows longer than ``context_limit``, and SiteError for a site that the model does not have.
+    """
+
+    @property
+    def name(self) -> str:
+        """What ``load_model`` was given: loading it again gives the same model."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """The exact version of the weights: a commit of the hub or the version of a package, where one is known."""
+        ...
+
+    @property
+    def n_layers(self) -> int:
+        """The number of blocks; layers count from 0."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids that the model knows (V)."""
+        ...
+
+    @property
+    def context_limit(self) -> int:
+        """The longest window, in tokens."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where every result is returned."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        ...
+
+    def width(self, site: Site) -> int:
+        """D, the number of dimensions of the activations at a site."""
+        ...
+
+    def activations(self, tokens_BT: Tensor, site: Site) -> Tensor:
+        """[B, T, D] in the model's dtype; nothing behind the site is computed."""
+        ...
+
+    def activations_at(self, tokens_BT: Tensor, sites: Sequence[Site]) -> dict[Site, Tensor]:
+        """[B, T, D] for each of ``sites`` from one pass; nothing behind the last of them is computed."""
+        ...
+
+    def logits(self, tokens_BT: Tensor) -> Tensor:
+        """[B, T, V] in the model's dtype: at each position, for the token that follows it."""
+        ...
+
+    def splice(self, tokens_BT: Tensor, site: Site, replace: Replacement) -> Tensor:
+        """The logits [B, T, V] when ``replace(activation)`` stands in place of the activation at the site."""
+        ...
+
+    def promoted(self, directions_ND: Tensor) -> Tensor:
+        """float32 [N, V]: the direct effect on the logits of each direction in the residual stream.
+
+        Each direction goes alone through the final norm and the unembedding, what they make of a zero vector is
+        subtracted, and so is the mean over the vocabulary, which changes no probability.
+        """
+        ...
