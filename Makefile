@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint install install-dev check clean
+.PHONY: demo test lint install install-dev check compat clean
 
 demo: $(VENV)/.installed
 	$(BIN)/semascope demo --out $(RUN)
@@ -36,5 +36,18 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 
+# SAELens, from an environment of its own, reads what Semascope saves.
+SAELENS := .venv-saelens
+
+compat: $(VENV)/.installed $(SAELENS)/.installed
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python tests/compat/write_dictionaries.py "$$folder" && \
+	$(SAELENS)/bin/python tests/compat/read_with_saelens.py "$$folder"
+
+$(SAELENS)/.installed: tests/compat/requirements.txt | $(BIN)/python
+	$(BIN)/python -m venv $(SAELENS)
+	$(SAELENS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/compat/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(SAELENS) build dist .pytest_cache .ruff_cache

@@ -1,11 +1,30 @@
-"""Shared by the tests: activations with planted features, and a stream of them."""
+"""Shared by the tests: one thread for toy sizes, and a stream of activations with planted features."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_for_toys() -> Iterator[None]:
+    """Matrices of a few hundred numbers are slower on several threads than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def all_threads() -> Iterator[None]:
+    """For tests on the real model."""
+    torch.set_num_threads(max(1, torch.multiprocessing.cpu_count()))
+    yield
+    torch.set_num_threads(1)
 
 
 class PlantedStream:

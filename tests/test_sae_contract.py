@@ -22,6 +22,7 @@ from semascope.sae import (
     load_dictionary,
     save_dictionary,
 )
+from semascope.sae.format import SAELENS_VERSION
 from semascope.sae.topk import geometric_median
 
 WIDTH, FEATURES, ROWS = 12, 40, 64
@@ -245,7 +246,7 @@ def test_the_file_format_is_saelens_key_by_key(tmp_path: Path) -> None:
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": {"hook_name": "blocks.15.hook_resid_post"},
+        "metadata": {"hook_name": "blocks.15.hook_resid_post", "sae_lens_version": SAELENS_VERSION},
     }
     shapes = {
         name: tuple(tensor.shape) for name, tensor in read_tensors(tmp_path / "d/sae_weights.safetensors").items()

@@ -49,7 +49,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _full_disk_is_named(path):
+            # Some writers make files that only their owner may read; a run is for everybody whom the umask admits.
+            temporary.touch()
+            mode = temporary.stat().st_mode
             write(temporary)
+            temporary.chmod(mode)
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)

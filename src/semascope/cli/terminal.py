@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Task as RichTask
+from rich.table import Column
 from rich.text import Text
 
 from semascope.progress import Task
@@ -59,13 +60,13 @@ class RichReporter:
             return
         columns = (
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:>10,.0f} / {task.total:,.0f}"),
-            _Rate(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=22)),
+            BarColumn(bar_width=16),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(table_column=Column(no_wrap=True, min_width=16, justify="right")),
             TimeElapsedColumn(),
-            _TimeLeft(),
-            TextColumn("[dim]{task.fields[note]}[/]"),
+            _TimeLeft(table_column=Column(no_wrap=True)),
+            TextColumn("[dim]{task.fields[note]}[/]", table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         self._active = True
         try:

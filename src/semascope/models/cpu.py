@@ -24,9 +24,9 @@ def has_bfloat16_matrix_units() -> bool:
 def compute_in_bfloat16(blocks: Iterable[nn.Module]) -> None:
     """Let the blocks of a float32 model compute in bfloat16 around a residual stream that stays float32.
 
-    Embeddings, final norm and unembedding stay float32 too. On SmolLM2-135M with AMX this is 3.4 times as fast as
-    float32; it moves the residual stream of layer 15 by 0.6 % (median over tokens, 1.4 % at the 99th percentile) and
-    the cross-entropy by 0.03 %.
+    Embeddings, final norm and unembedding stay float32 too. On SmolLM2-135M with AMX this is 3.5 times as fast as
+    float32. It moves the residual stream of layer 15 by 0.6 % of its norm (median over tokens; 1.6 % at the 99th
+    percentile) and the cross-entropy on English text by less than 0.05 %.
     """
     for block in blocks:
         for module in block.modules():

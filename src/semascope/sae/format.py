@@ -23,12 +23,14 @@ from semascope.sae.registry import build
 from semascope.sae.topk import TopKAutoencoder, TopKConfig
 
 # The release of SAELens whose loader the files were checked with.
-SAELENS_VERSION = "6.54.0"
+SAELENS_VERSION = "6.54.12"
 
+# Where TransformerLens 3 reads the same activations. Models with a norm behind their MLP (Gemma 2 and 3, OLMo 2) are
+# the exception: there hook_mlp_out comes after that norm, and the site before it.
 _HOOK_NAMES = {
     "resid_pre": "hook_resid_pre",
     "resid_post": "hook_resid_post",
-    "mlp_in": "ln2.hook_normalized",
+    "mlp_in": "mlp.hook_in",
     "mlp_out": "hook_mlp_out",
     "attn_out": "hook_attn_out",
 }
@@ -64,7 +66,8 @@ def save_dictionary(autoencoder: SparseAutoencoder, folder: Path, metadata: Mapp
                 "apply_b_dec_to_input": autoencoder.centred,
                 "normalize_activations": "none",
                 "reshape_activations": "none",
-                "metadata": dict(metadata),
+                # Without a release here SAELens takes the file for one from before 6.0 and drops the metadata.
+                "metadata": {**metadata, "sae_lens_version": SAELENS_VERSION},
             },
         )
         write_tensors(
