@@ -9,14 +9,18 @@ from semascope.training import TrainingConfig
 
 
 def demo() -> RunConfig:
-    """The embedded model and text, minutes on a laptop: 4,096 features of the middle layer of SmolLM2-135M."""
+    """The embedded model and text, minutes on a laptop: 8,192 features of the middle layer of SmolLM2-135M.
+
+    Four passes over 250,000 activations: harvesting is the long part on a CPU, and repeated passes cost little quality
+    (docs/LOG.md).
+    """
     return RunConfig(
         model=ModelConfig(name="smollm2-135m"),
         site="resid_post.15",
         corpus=CorpusConfig(source="sample", context_tokens=128, held_out_fraction=0.2),
-        training=TrainingConfig(variant=TopKConfig(k=32), features=4096, tokens=800_000, batch_tokens=2048),
+        training=TrainingConfig(variant=TopKConfig(k=32), features=8192, tokens=1_000_000, batch_tokens=2048),
         passes=4,
-        evaluation=EvaluationConfig(tokens=16_384, ce_tokens=8_192, concept_texts=80),
+        evaluation=EvaluationConfig(tokens=16_384, ce_tokens=8_192, concept_texts=100),
     )
 
 

@@ -258,6 +258,8 @@ class Run:
             progress.message(f"Reusing the feature index in {self.folder / 'features'}")
             return self.features
         wanted, dictionary, tokenizer = self.config.index_tokens, self.dictionary, self.tokenizer
+        if self.config.stored:
+            wanted = min(wanted, self.config.harvest_tokens)
         with IndexBuilder(self.folder / "features", n_features=dictionary.features) as builder:
             with progress.task("Index", total=wanted, unit="tokens") as shown:
                 rows = 0

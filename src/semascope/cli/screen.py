@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -14,45 +14,46 @@ from semascope.cli.terminal import console
 from semascope.features import Example, WeightedToken
 from semascope.text import Tokenizer, pieces
 
+# What stands before a context: its activation and its fold count.
+_MARGIN = 14
+
 # From faint to strong, as backgrounds that keep black text readable in dark and light terminals.
 _HEAT = ("#fff3d6", "#ffe0a3", "#ffc766", "#ffa53d", "#ff7a1a")
 
 
-def figures(evaluation: Mapping[str, Any]) -> Panel:
+def figures(evaluation: Mapping[str, Any]) -> Group:
     """The numbers that say how good a dictionary is."""
+    e = evaluation
     grid = Table.grid(padding=(0, 3))
-    grid.add_column(style="bold")
-    grid.add_column(justify="right", style="bold cyan")
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(justify="right", style="bold cyan", no_wrap=True)
     grid.add_column(style="dim")
 
     def between(name: str) -> str:
-        low, high = evaluation[f"{name}_interval"]
+        low, high = e[f"{name}_interval"]
         return f"95 % interval {low:.3f} to {high:.3f}"
 
-    e = evaluation
     grid.add_row("Explained variance", f"{e['explained_variance']:.3f}", between("explained_variance"))
     grid.add_row("Features a token (L0)", f"{e['l0']:.1f}", f"of {e['features']:,}")
-    dead_over = f"have not fired for {e['dead_counted_over_tokens']:,} tokens"
-    grid.add_row("Dead features", f"{e['dead_fraction']:.2%}", dead_over)
-    ce = f"{e['ce_clean']:.3f} clean, {e['ce_spliced']:.3f} through the dictionary, {e['ce_mean_ablated']:.3f} ablated"
-    grid.add_row("Cross-entropy recovered", f"{e['ce_recovered']:.3f}", f"{between('ce_recovered')}; nats: {ce}")
-    grid.add_row("KL to the model", f"{e['kl']:.3f}", "nats a token")
-    title = (
-        f"{e['model']}, {e['site']}: on {e['tokens']:,} tokens of held-out text (cross-entropy on {e['ce_tokens']:,})"
-    )
-    return Panel(grid, title=title, title_align="left", border_style="dim")
+    grid.add_row("Dead features", f"{e['dead_fraction']:.2%}", f"silent for {e['dead_counted_over_tokens']:,} tokens")
+    grid.add_row("Cross-entropy recovered", f"{e['ce_recovered']:.3f}", between("ce_recovered"))
+    grid.add_row("Cross-entropy", f"{e['ce_clean']:.3f}", "nats a token, of the model itself")
+    grid.add_row("  through the dictionary", f"{e['ce_spliced']:.3f}", f"KL to the model {e['kl']:.3f}")
+    grid.add_row("  with the mean instead", f"{e['ce_mean_ablated']:.3f}")
+    where = f"{e['model']}, {e['site']}, on {e['tokens']:,} held-out tokens (cross-entropy on {e['ce_tokens']:,})"
+    return Group(Text(where, style="dim"), grid)
 
 
 def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
     """The table "what it knows"."""
-    table = Table(title="What it knows", title_justify="left", title_style="bold", box=None, padding=(0, 2))
+    table = Table(title="What it knows", title_justify="left", title_style="bold", box=None, padding=(0, 1))
     table.add_column("Concept", style="bold")
     table.add_column("Feature", justify="right", style="magenta")
     table.add_column("AUC", justify="right", style="bold cyan")
-    table.add_column("95 % interval", justify="right", style="dim")
+    table.add_column("95 % interval", justify="right", style="dim", no_wrap=True)
     table.add_column("Probe", justify="right")
-    table.add_column("Random feature", justify="right")
-    table.add_column("Texts", justify="right", style="dim")
+    table.add_column("Random", justify="right")
+    table.add_column("Texts", justify="right", style="dim", no_wrap=True)
     for c in concepts:
         low, high = c["interval"]
         table.add_row(
@@ -63,21 +64,25 @@ def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def highlighted(example: Example, tokenizer: Tokenizer, maximum: float) -> Text:
-    """A context on one line, its background the stronger the stronger the feature is."""
-    line = Text(no_wrap=True, overflow="ellipsis")
+    """A context on one line, its background the stronger the stronger the feature is; cut to keep the peak in sight."""
+    line, peak_ends = Text(), 0
     for piece in pieces(example.tokens, tokenizer):
         value = max(example.values[piece.start : piece.stop])
         text = piece.text.replace("\r", "").replace("\n", "↵").replace("\t", "→")
         line.append(text, style=f"black on {_HEAT[min(4, int(5 * value / maximum))]}" if value > 0 else "")
-    return line
+        if piece.start <= example.position - example.start < piece.stop:
+            peak_ends = len(line)
+    room = max(20, console.width - _MARGIN)
+    first = max(0, min(peak_ends - 2 * room // 3, len(line) - room))
+    return line[first : first + room]
 
 
 def print_example(example: Example, tokenizer: Tokenizer, maximum: float) -> None:
     """Print a context with its strongest activation, and how many near-duplicates it stands for."""
-    folded = f" ×{example.count}" if example.count > 1 else ""
-    line = Text.assemble((f"{example.value:>8.1f}{folded:<4} ", "dim"), highlighted(example, tokenizer, maximum))
-    line.no_wrap, line.overflow = True, "ellipsis"
-    console.print(line)
+    folded = f"×{example.count}" if example.count > 1 else ""
+    console.print(
+        Text.assemble((f"{example.value:>8.1f} {folded:<4}", "dim"), highlighted(example, tokenizer, maximum))
+    )
 
 
 def histogram(counts: Sequence[int]) -> str:

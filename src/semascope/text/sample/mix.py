@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from semascope import progress
 from semascope.records import Document
@@ -46,11 +47,19 @@ def read_sample() -> Iterator[Document]:
 
     The packages it comes from are fetched on first use (about 42 MB). Raises UnavailableError when they cannot be.
     """
+    yield from _mixed()
+
+
+@cache
+def _mixed() -> tuple[Document, ...]:
+    """Kept for the life of the process: a run reads the sample for training, evaluation and concepts."""
+    documents: list[Document] = []
     seen: set[str] = set()
     with progress.task("Read the sample", total=len(SHARES), unit="sources") as task:
         for share in SHARES:
-            yield from _capped(_distinct(share.read(), seen), share.part * TOTAL_CHARACTERS)
+            documents += _capped(_distinct(share.read(), seen), share.part * TOTAL_CHARACTERS)
             task.advance()
+    return tuple(documents)
 
 
 def _distinct(documents: Iterable[Document], seen: set[str]) -> Iterator[Document]:
