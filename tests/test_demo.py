@@ -39,7 +39,7 @@ def test_a_small_demo_on_the_real_model_gives_readable_features(tmp_path: Path) 
     french = index.page(scores["french"]["feature"])
     shown = "".join(index.token_texts[token] for example in french.top[:10] for token in example.tokens)
     assert sum(shown.count(word) for word in (" de ", " la ", " et ", " le ", " les ")) > 10
-    assert any(feature.top_tokens for feature in index.list(search="government"))
+    assert any(feature.top_tokens for feature in index.list(search="city"))
     report = run.report().read_text(encoding="utf-8")
     assert "Famous people" in report
     assert "http-equiv" in report

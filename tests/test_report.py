@@ -193,7 +193,7 @@ def test_concepts_are_rows_that_lead_to_their_features(path: Path) -> None:
     rows = report.all("tbody")[0].all("tr")
     assert [row.all("th")[0].text for row in rows] == ["Cities", "French", "Code"]
     texts = [cell.text for cell in rows[0].all("td") if "wide" not in cell.attributes.get("class", "")]
-    assert texts == ["1", "0.95 0.90–0.99", "0.97", "0.52", "80 / 79"]
+    assert texts == ["1", "0.951 0.90–0.99", "0.970", "0.520", "80 / 79"]
     anchors = {element.attributes.get("id") for element in walk(report)}
     for row in rows:
         assert row.all("a")[0].attributes["href"].removeprefix("#") in anchors

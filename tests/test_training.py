@@ -107,12 +107,13 @@ def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import PlantedStream
 from semascope.training import TrainingConfig, train, checkpoints
 checkpoints.LEAST_SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.0, 1e9
+torch.set_num_threads({threads})
 class Killed(PlantedStream):
     def __next__(self):
         if self._drawn == 123:
@@ -125,7 +126,9 @@ train(Killed(), TrainingConfig.model_validate_json({settings!r}), width=16, fold
 def test_a_training_killed_with_sigkill_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     settings = config(features=64, dead_after_tokens=256 * 8)
     tests, folder = str(Path(__file__).parent), str(tmp_path / "parts")
-    program = KILLED.format(tests=tests, settings=settings.model_dump_json(), folder=folder)
+    program = KILLED.format(
+        tests=tests, threads=torch.get_num_threads(), settings=settings.model_dump_json(), folder=folder
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert [path.name for path in (tmp_path / "parts/checkpoints").iterdir()] == ["step-00000120"]
     resumed = train(PlantedStream(), settings, width=16, folder=tmp_path / "parts").state_dict()

@@ -187,7 +187,7 @@ class Run:
             self.folder / "dictionary",
             {
                 "model_name": self.config.model.name,
-                "model_revision": self.config.model.revision,
+                "model_revision": self.model.revision,
                 "hook_name": hook_name(self.site),
                 "site": str(self.site),
                 "context_size": self.config.corpus.context_tokens,
@@ -310,7 +310,7 @@ class Run:
         left_out = metadata["left_out"]
         harvested = f" ({self.config.passes} passes over {self.config.harvest_tokens:,})" if self.config.stored else ""
         return {
-            "Model": " ".join(filter(None, [self.config.model.name, self.config.model.revision])),
+            "Model": ", ".join(filter(None, [self.config.model.name, metadata["model_revision"]])),
             "Site": f"{self.site} (hook {hook_name(self.site)})",
             "Dictionary": f"{training.features:,} features, {training.variant.variant}",
             "Settings": ", ".join(f"{k} {v}" for k, v in training.variant.model_dump().items() if k != "variant"),

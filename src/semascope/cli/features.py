@@ -45,10 +45,9 @@ def features(
 def _listed(found: list[FeatureStatistics]) -> Table:
     from semascope.cli.screen import token_list
 
-    table = Table(box=None, padding=(0, 2))
-    table.add_column("Feature", justify="right")
-    table.add_column("Density", justify="right")
-    table.add_column("Maximum", justify="right")
+    table = Table(box=None, padding=(0, 1), expand=True)
+    for name in ("Feature", "Density", "Maximum"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=8)
     table.add_column("Fires on", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("Promotes", no_wrap=True, overflow="ellipsis", ratio=1)
     for one in found:

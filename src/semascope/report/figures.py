@@ -79,7 +79,7 @@ def density_histogram(name: str, densities: ArrayLike, *, description: str) -> M
     with mpl.rc_context(_STYLE):
         figure, axes = _figure()
         axes.stairs(counts, edges, fill=True, color=_SERIES)
-        exponents_shown = range(low, high + 1)
+        exponents_shown = range(high, low - 1, -1 if high - low <= 4 else -2)  # labels beside each other
         labels = [f"{np.format_float_positional(100 * 10.0**e, 6, trim='-')} %" for e in exponents_shown]
         axes.set_xticks(exponents_shown, labels)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

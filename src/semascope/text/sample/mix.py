@@ -47,12 +47,12 @@ def read_sample() -> Iterator[Document]:
 
     The packages it comes from are fetched on first use (about 42 MB). Raises UnavailableError when they cannot be.
     """
-    yield from _mixed()
+    yield from mixed_sample()
 
 
 @cache
-def _mixed() -> tuple[Document, ...]:
-    """Kept for the life of the process: a run reads the sample for training, evaluation and concepts."""
+def mixed_sample() -> tuple[Document, ...]:
+    """The same, kept for the life of the process: a run reads it for training, evaluation and concepts."""
     documents: list[Document] = []
     seen: set[str] = set()
     with progress.task("Read the sample", total=len(SHARES), unit="sources") as task:
