@@ -171,6 +171,14 @@ def test_articles_in_other_languages_carry_the_language(wheel: Callable[[dict[st
     assert paris == Document("Paris est la capitale.", "wikipedia-fr", frozenset({"french", "wikipedia"}))
 
 
+@pytest.fixture
+def _no_sample_kept() -> Iterator[None]:
+    mix.mixed_sample.cache_clear()
+    yield
+    mix.mixed_sample.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_sample_kept")
 def test_the_mix_caps_each_source_keeps_labelled_texts_first_and_no_text_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -186,13 +194,11 @@ def test_the_mix_caps_each_source_keeps_labelled_texts_first_and_no_text_twice(
     monkeypatch.setattr(mix, "SHARES", (Share(long_source, 0.5), Share(short_source, 0.5)))
     monkeypatch.setattr(mix, "TOTAL_CHARACTERS", 2000)
     found = list(read_sample())
-    mix.mixed_sample.cache_clear()
     assert len(found) == 11
     assert set(labelled) < set(found)
     assert len({one.id for one in found}) == len(found)
-    again = list(read_sample())
     mix.mixed_sample.cache_clear()
-    assert again == found
+    assert list(read_sample()) == found
 
 
 def test_the_packages_are_pinned() -> None:
