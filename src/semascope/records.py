@@ -92,7 +92,7 @@ class ActivationBatch:
 class Codes:
     """Feature activations of a batch in CSR form, the only form in which they leave an encoder.
 
-    ``row_offsets`` int64 [B + 1], ``feature_ids`` int64 [K] (ascending within a row), ``values`` [K].
+    ``row_offsets`` int64 [B + 1], ``feature_ids`` int64 [K] (in no particular order within a row), ``values`` [K].
     """
 
     row_offsets: Tensor
@@ -106,8 +106,7 @@ class Codes:
 
     def row_ids(self) -> Tensor:
         """int64 [K]: the row that each entry belongs to."""
-        rows = torch.arange(self.n_rows, device=self.row_offsets.device)
-        return torch.repeat_interleave(rows, self.row_offsets.diff(), output_size=self.values.shape[0])
+        return row_ids(self.row_offsets, self.values.shape[0])
 
     def to_dense(self) -> Tensor:
         """[B, F]. For tests and small batches: this is the tensor that everything else avoids."""
@@ -121,3 +120,9 @@ class Codes:
         counts = torch.bincount(rows, minlength=dense_BF.shape[0])
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return cls(offsets, features, dense_BF[rows, features], dense_BF.shape[1])
+
+
+def row_ids(row_offsets: Tensor, entries: int) -> Tensor:
+    """int64 [K]: the row that each of the K = ``entries`` entries of a CSR matrix belongs to, without a host sync."""
+    rows = torch.arange(row_offsets.shape[0] - 1, device=row_offsets.device)
+    return torch.repeat_interleave(rows, row_offsets.diff(), output_size=entries)

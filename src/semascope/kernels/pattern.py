@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semascope.kernels.selection import Selected
-from semascope.records import Codes
+from semascope.records import Codes, row_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class Pattern:
 
     @cached_property
     def row_ids(self) -> Tensor:
-        rows = torch.arange(self.n_rows, device=self.row_offsets.device)
-        return torch.repeat_interleave(rows, self.row_offsets.diff(), output_size=self.feature_ids.shape[0])
+        return row_ids(self.row_offsets, self.feature_ids.shape[0])
 
     @cached_property
     def transposed(self) -> Transposed:

@@ -1,0 +1,98 @@
+"""How fast activations are harvested, beside the matrix products that no harvest can do without; prints JSON.
+
+    python benchmarks/harvest.py --model smollm2-135m --layer 15 --windows 8 --context 128
+
+The floor is the linear layers of the blocks up to the site, on the same number of tokens, weights and type, one after
+another and nothing else. Both are measured in one process, in turn, best of several; ``ratio`` is the harvest's time
+over the floor's. The harvest includes what `semascope.activations.harvest` does: outliers, checks, positions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from semascope.activations import OutlierFilter, harvest
+from semascope.errors import ConfigError
+from semascope.models import load_model
+from semascope.models.sites import Sites
+from semascope.records import Site, TokenBatch
+
+
+def best_seconds(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The least time of each function over interleaved repeats, after a warm-up."""
+    seconds = dict.fromkeys(functions, float("inf"))
+    for repeat in range(repeats + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if repeat:
+                seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
+
+
+def measure(name: str, precision: str, site: Site, windows: int, context: int, repeats: int) -> dict[str, Any]:
+    """Tokens per second of the harvest and of its floor."""
+    model: Any = load_model(name, precision=precision)  # pyright: ignore[reportArgumentType]
+    generator = torch.Generator().manual_seed(0)
+    tokens_BT = torch.randint(model.vocabulary, (windows, context), generator=generator)
+    batch = TokenBatch(tokens_BT, torch.zeros_like(tokens_BT), 0)
+    layers = [
+        module
+        for block in Sites(model._wrapped).blocks[: site.layer + 1]
+        for module in block.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    inputs = {
+        layer.in_features: torch.randn(tokens_BT.numel(), layer.in_features, dtype=layer.weight.dtype)
+        for layer in layers
+    }
+
+    @torch.inference_mode()
+    def floor() -> None:
+        for layer in layers:
+            torch.nn.functional.linear(inputs[layer.in_features], layer.weight)
+
+    def harvested() -> None:
+        for _ in harvest(model, site, [batch], OutlierFilter()):
+            pass
+
+    seconds = best_seconds({"harvest": harvested, "floor": floor}, repeats)
+    return {
+        "model": name,
+        "site": str(site),
+        "precision": precision,
+        "tokens": tokens_BT.numel(),
+        "context": context,
+        "threads": torch.get_num_threads(),
+        "tokens_per_second": round(tokens_BT.numel() / seconds["harvest"]),
+        "floor_tokens_per_second": round(tokens_BT.numel() / seconds["floor"]),
+        "ratio": round(seconds["harvest"] / seconds["floor"], 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--layer", default="15")
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    for precision in ("full", "fast"):
+        try:
+            measured = measure(
+                options.model, precision, Site.parse(options.layer), options.windows, options.context, options.repeats
+            )
+        except ConfigError as error:  # no matrix units for bfloat16 here
+            measured = {"precision": precision, "error": str(error)}
+        print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
