@@ -34,11 +34,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def settings(corpus: Path, **changes: Any) -> RunConfig:
+def settings(texts: Path, **changes: Any) -> RunConfig:
     content = {
         "model": ModelConfig(name="tiny", precision="full"),
         "site": "resid_post.1",
-        "corpus": CorpusConfig(source=str(corpus), context_tokens=32, held_out_fraction=0.25),
+        "corpus": CorpusConfig(source=str(texts), context_tokens=32, held_out_fraction=0.25),
         "training": TrainingConfig(
             variant=TopKConfig(k=4, auxiliary_k=8), features=64, tokens=16_000, batch_tokens=200, buffer_tokens=3000
         ),
@@ -185,6 +185,21 @@ def test_a_folder_of_another_run_is_refused_and_the_difference_named(finished: R
     other = settings(corpus, passes=2, site="mlp_out.1")
     with pytest.raises(MismatchError, match=r"other settings \(site\)"):
         Run.begin(finished.folder, other)
+
+
+def test_a_run_that_failed_before_it_made_anything_can_be_corrected(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(SiteError):
+        Run.begin(tmp_path / "run", settings(corpus, site="resid_post.99")).train()
+    assert Run.begin(tmp_path / "run", settings(corpus)).site.layer == 1
+
+
+def test_text_shorter_than_a_window_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "short.jsonl"
+    file.write_text("\n".join(json.dumps({"text": f"n{i}"}) for i in range(9)))
+    short = CorpusConfig(source=str(file), context_tokens=64, held_out_fraction=0.2)
+    config = settings(file, corpus=short)
+    with pytest.raises(DataError, match="less than one window of 64"):
+        Run.begin(tmp_path / "run", config).train()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -59,8 +59,9 @@ def test_batches_are_consecutive_and_do_not_change_the_windows() -> None:
     assert whole[0].tokens_BT.shape[1] == 32
 
 
-def test_less_than_a_window_gives_nothing() -> None:
-    assert packed(ByteTokenizer(), ["ab"], 4, 8) == []
+def test_less_than_a_window_is_said() -> None:
+    with pytest.raises(DataError, match="3 tokens, less than one window of 4"):
+        packed(ByteTokenizer(), ["ab"], 4, 8)
 
 
 def test_one_window_each_truncates_and_keeps_the_document() -> None:

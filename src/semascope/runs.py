@@ -62,7 +62,9 @@ class Run:
         folder = Path(folder)
         config = config.model_copy(update={"training": config.training.resolved()})
         Site.parse(config.site)
-        if (folder / "run.json").exists():
+        # A run that failed before it made anything, by a misspelt model for example, may be corrected.
+        started = folder.exists() and any(path.name != "run.json" for path in folder.iterdir())
+        if started and (folder / "run.json").exists():
             run = cls.open(folder)
             if run.config != config:
                 raise MismatchError(
@@ -70,7 +72,7 @@ class Run:
                     "choose another folder, or delete that one"
                 )
             return run
-        if folder.exists() and any(folder.iterdir()):
+        if started:
             raise ConfigError(f"{folder} is not empty and holds no run: choose another folder")
         versions = {name: version(name) for name in ("semascope", "torch", "transformers", "duckdb")}
         write_json(

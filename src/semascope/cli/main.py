@@ -63,8 +63,9 @@ app.command("report")(report.report)
 
 @app.callback()
 def _settings() -> None:  # pyright: ignore[reportUnusedFunction]
-    # Libraries' own progress bars would tear ours apart.
+    # Libraries' own progress bars and remarks would tear ours apart; what goes wrong reaches people as our error.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

@@ -27,6 +27,7 @@ def pack(
 
     Each window begins with the beginning-of-text token if the model wants one. A separator belongs to the document
     that it ends. The tokens left over at the end, less than a window, are dropped; the last batch may be smaller.
+    Raises DataError when there is not a single window.
     """
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     end = [] if tokenizer.separator_id is None else [tokenizer.separator_id]
@@ -51,6 +52,11 @@ def pack(
         del tokens[:used], numbers[:used]
     if rows:
         yield _batch(rows, first_window)
+    elif first_window == 0:
+        raise DataError(
+            f"the text has {len(tokens):,} tokens, less than one window of {context_tokens}: give more text, or choose "
+            "shorter windows"
+        )
 
 
 def _batch(rows: list[tuple[list[int], list[int]]], first_window: int) -> TokenBatch:
