@@ -49,6 +49,22 @@ def test_topk_among_listed_features_never_picks_another_however_negative_they_ar
     assert kept.values_K.tolist() == [-1.0]
 
 
+@pytest.mark.parametrize(("k", "features"), [(1, 4096), (4, 8192), (32, 16_384), (7, 4096), (4, 4095)])
+@pytest.mark.parametrize("distinct", [True, False])
+def test_topk_in_two_stages_keeps_the_largest_also_with_ties(k: int, features: int, distinct: bool) -> None:
+    pre = random(9, features)
+    if not distinct:
+        pre = (2 * pre).round()
+    pre[3, 128::512] += 50.0  # one group holds many of the largest
+    kept = TopK(k).select(pre)
+    expected = pre.topk(k).values
+    found = kept.values_K.view(9, k)
+    assert torch.equal(found.sort(descending=True).values, expected)
+    ids = kept.feature_ids_K.view(9, k)
+    assert torch.equal(pre.gather(1, ids), found)
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
 def test_topk_of_more_than_there_are_keeps_all() -> None:
     kept = TopK(9).select(random(3, 4))
     assert kept.counts_B.tolist() == [4, 4, 4]

@@ -82,7 +82,7 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
         """Take out of the decoder's gradient what would only change the rows' norms."""
         gradient_FD = self.W_dec_FD.grad
         if gradient_FD is not None:
-            along_F = (gradient_FD * self.W_dec_FD).sum(dim=1, keepdim=True)
+            along_F = torch.einsum("fd,fd->f", gradient_FD, self.W_dec_FD)[:, None]
             gradient_FD.addcmul_(along_F, self.W_dec_FD, value=-1.0)
 
     @torch.no_grad()
