@@ -62,7 +62,7 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_run_leaves_the_folder_that_is_promised(finished: Run) -> None:
     files = {"run.json", "metrics.jsonl", "report.html"}
-    folders = {"activations", "checkpoints", "dictionary", "evaluation", "features"}
+    folders = {"activations", "dictionary", "evaluation", "features"}
     assert {path.name for path in finished.folder.iterdir()} == files | folders
     described = read_json(finished.folder / "run.json")
     assert described["config"]["training"]["learning_rate"] > 0  # resolved, not left open

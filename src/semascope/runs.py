@@ -6,7 +6,7 @@ finished, and goes on with what it left unfinished.
     runs/mine/
       run.json           what it is: configuration as asked for and as resolved, versions
       activations/       harvested activations, when they are kept (see `activations.store`)
-      checkpoints/       exact resume (see `training.checkpoints`)
+      checkpoints/       exact resume, until the dictionary is saved (see `training.checkpoints`)
       metrics.jsonl      one line an interval of training
       dictionary/        cfg.json + sae_weights.safetensors, readable by SAELens
       evaluation/        reconstruction.json, concepts.json
@@ -17,6 +17,7 @@ finished, and goes on with what it left unfinished.
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
@@ -182,7 +183,7 @@ class Run:
                 batch=config.batch_tokens, buffer_tokens=config.buffer_tokens, seed=config.seed,
             )  # fmt: skip
         width = store.width if store is not None else self.model.width(self.site)
-        trained = train(stream, config, width=width, folder=self.folder)
+        trained = train(stream, config, width=width, folder=self.folder, device=self.model.device)
         outliers = stream.outliers
         save_dictionary(
             trained.folded(stream.scale),
@@ -204,6 +205,8 @@ class Run:
                 "semascope_version": version("semascope"),
             },
         )
+        # The settings of a run never change, so there is nothing left to resume.
+        shutil.rmtree(self.folder / "checkpoints")
         return self.dictionary
 
     def evaluate(self) -> dict[str, Any]:
@@ -217,7 +220,7 @@ class Run:
         report = evaluate_reconstruction(
             self.model,
             self.site,
-            self.dictionary,
+            self.dictionary.to(self.model.device),
             list(islice(batches, n_batches)),
             ce_tokens=config.ce_tokens,
             recent_medians=metadata["recent_medians"],
@@ -245,7 +248,7 @@ class Run:
             scores = score_concepts(
                 self.model,
                 self.site,
-                self.dictionary,
+                self.dictionary.to(self.model.device),
                 labelled,
                 EMBEDDED_SUITE,
                 texts_each=config.concept_texts,
@@ -259,7 +262,8 @@ class Run:
         if (self.folder / "features" / "index.json").exists():
             progress.message(f"Reusing the feature index in {self.folder / 'features'}")
             return self.features
-        wanted, dictionary, tokenizer = self.config.index_tokens, self.dictionary, self.tokenizer
+        wanted, tokenizer = self.config.index_tokens, self.tokenizer
+        dictionary = self.dictionary.to(self.model.device)
         if self.config.stored:
             wanted = min(wanted, self.config.harvest_tokens)
         with IndexBuilder(self.folder / "features", n_features=dictionary.features) as builder:
@@ -268,7 +272,7 @@ class Run:
                 for text, activations in self._activations_to_index():
                     if text is not None:
                         builder.add_windows(text)
-                    codes = dictionary.encode(activations.values_ND.float())
+                    codes = dictionary.encode(activations.values_ND.to(self.model.device).float())
                     builder.add(codes, activations.tokens_N, activations.windows_N, activations.positions_N)
                     rows += len(activations)
                     shown.advance(len(activations))

@@ -29,5 +29,5 @@ def harvest(
                 f"the activations of {model.name} at {site} are {fault}: a dictionary cannot be learned from them; "
                 "try another site, or a wider type (--dtype float32)"
             )
-        rows, positions = keep_BT.nonzero(as_tuple=True)
+        rows, positions = keep_BT.nonzero().cpu().unbind(dim=1)
         yield batch, ActivationBatch(values_ND, batch.tokens_BT[rows, positions], batch.first_window + rows, positions)

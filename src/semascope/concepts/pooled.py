@@ -44,15 +44,16 @@ def pool_texts(
             lengths_B = torch.tensor([len(texts[s]) for s in chosen])
             length = int(lengths_B.max())
             tokens_BT = torch.tensor([list(texts[s]) + [texts[s][-1]] * (length - len(texts[s])) for s in chosen])
-            x_BTD = model.activations(tokens_BT.to(model.device), site).float().cpu()
-            keep_BT = outliers.keep(x_BTD) & (torch.arange(length) < lengths_B[:, None])
+            x_BTD = model.activations(tokens_BT.to(model.device), site).float()
+            keep_BT = outliers.keep(x_BTD).cpu() & (torch.arange(length) < lengths_B[:, None])
             rows_N = keep_BT.nonzero()[:, 0]
-            x_ND = x_BTD[keep_BT]
+            x_ND = x_BTD[keep_BT.to(x_BTD.device)]
             codes = autoencoder.encode(x_ND)
-            places = torch.tensor(chosen)[rows_N]
-            flat = places[codes.row_ids()] * autoencoder.features + codes.feature_ids
-            maxima_SF.view(-1).scatter_reduce_(0, flat, codes.values.float(), "amax")
+            texts_K = torch.tensor(chosen)[rows_N][codes.row_ids().cpu()]
+            flat_K = texts_K * autoencoder.features + codes.feature_ids.cpu()
+            maxima_SF.view(-1).scatter_reduce_(0, flat_K, codes.values.float().cpu(), "amax")
             counts_B = keep_BT.sum(dim=1).clamp_min(1)
-            means_SD[chosen] = torch.zeros(len(chosen), x_ND.shape[1]).index_add_(0, rows_N, x_ND) / counts_B[:, None]
+            sums_BD = torch.zeros(len(chosen), x_ND.shape[1]).index_add_(0, rows_N, x_ND.cpu())
+            means_SD[chosen] = sums_BD / counts_B[:, None]
             shown.advance(int(lengths_B.sum()))
     return maxima_SF, means_SD

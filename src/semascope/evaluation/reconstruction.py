@@ -127,13 +127,13 @@ def _reconstruct(
         for text, activations in harvest(model, site, windows, outliers):
             x_ND = activations.values_ND.float()
             codes = autoencoder.encode(x_ND)
-            active_N = torch.zeros(len(x_ND)).index_add_(0, codes.row_ids(), (codes.values > 0).float())
+            active_N = x_ND.new_zeros(len(x_ND)).index_add_(0, codes.row_ids(), (codes.values > 0).float())
             error_N = (x_ND - autoencoder.decode(codes)).double().square().sum(dim=1)
             squares_N = x_ND.double().square().sum(dim=1)
-            quantities = torch.stack([torch.ones_like(error_N), active_N.double(), error_N, squares_N], dim=1)
+            quantities = torch.stack([torch.ones_like(error_N), active_N.double(), error_N, squares_N], dim=1).cpu()
             window_N = activations.windows_N - text.first_window
             rows.append(torch.zeros(len(text.tokens_BT), 4, dtype=torch.float64).index_add_(0, window_N, quantities))
-            sum_D += x_ND.double().sum(dim=0)
+            sum_D += x_ND.double().sum(dim=0).cpu()
             shown.advance(text.tokens_BT.numel())
     return torch.cat(rows), sum_D
 
