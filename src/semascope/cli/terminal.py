@@ -60,7 +60,7 @@ class RichReporter:
             return
         columns = (
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=22)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=24)),
             BarColumn(bar_width=16),
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(table_column=Column(no_wrap=True, min_width=16, justify="right")),
