@@ -50,6 +50,7 @@ __all__ = [
 _ROOMS = (
     "errors",
     "records",
+    "records",
     "text",
     "models",
     "activations",

@@ -147,7 +147,7 @@ class Run:
         if not self.config.stored:
             return None
         folder, wanted = self.folder / "activations", self.config.harvest_tokens
-        if (folder / "manifest.json").exists() and read_json(folder / "manifest.json").get("complete"):
+        if ActivationStore.is_complete(folder):
             store = ActivationStore(folder)
             progress.message(f"Reusing {len(store):,} activations in {folder}")
             return store

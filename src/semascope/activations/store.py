@@ -171,6 +171,11 @@ class ActivationStore:
         self._activations = [self._tensor(shard, "activations") for shard in self.manifest.shards]
         self._first_rows = torch.tensor([0] + [s.rows for s in self.manifest.shards]).cumsum(0)
 
+    @staticmethod
+    def is_complete(folder: Path) -> bool:
+        """Whether a finished store is there; raises DamagedError when its manifest cannot be read."""
+        return (folder / "manifest.json").exists() and _read_manifest(folder).complete
+
     def __len__(self) -> int:
         return self.manifest.rows
 

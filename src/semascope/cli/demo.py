@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -37,7 +37,7 @@ def demo(
     show(run, evaluation, concepts, report)
 
 
-def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, object]], report: Path) -> None:
+def show(run: Run, evaluation: dict[str, Any], concepts: list[dict[str, Any]], report: Path) -> None:
     """The last screen: figures, what it knows, six features, and what to type next."""
     from semascope.cli.screen import figures, knowledge, print_example, token_list
 
@@ -50,10 +50,9 @@ def show(run: Run, evaluation: dict[str, object], concepts: list[dict[str, objec
         "activations. Random: what any feature gives.[/]\n"
     )
     for concept in concepts[:6]:
-        feature = int(str(concept["feature"]))
-        page = run.features.page(feature, n_top=4, n_intervals=0)
+        page = run.features.page(concept["feature"], n_top=4, n_intervals=0)
         console.print(
-            f"[bold magenta]#{feature}[/] [bold]{escape(str(concept['concept']))}[/]  "
+            f"[bold magenta]#{concept['feature']}[/] [bold]{escape(concept['concept'])}[/]  "
             f"[dim]on {page.statistics.density:.2%} of tokens; fires on[/] "
             f"{escape(token_list(page.statistics.top_tokens))} "
             f"[dim]and promotes[/] {escape(token_list(page.statistics.promoted))}"

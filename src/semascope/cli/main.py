@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from semascope.cli import demo, evaluate, features, index, report, train
@@ -38,9 +39,7 @@ class _Commands(TyperGroup):
 
 
 def _fail(message: str) -> None:
-    errors.print(
-        f"[bold red]error:[/] {message}" if "[" not in message else f"error: {message}", markup="[" not in message
-    )
+    errors.print(f"[bold red]error:[/] {escape(message)}")
     raise typer.Exit(2) from None
 
 

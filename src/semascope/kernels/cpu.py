@@ -1,8 +1,7 @@
 """The kernels on the CPU, from operators that PyTorch runs through MKL: twins of `reference`.
 
-Nothing of size B x F exists beyond one chunk of rows. Measured at B 4096, D 576, F 8192, 32 entries a row, on two
-cores: `decode` 6.8 ms, `code_gradient` 8.5 ms, `weight_gradient` 6.7 ms and the transposition 2.2 ms, against 105 ms
-for the encoder's matrix product alone.
+Nothing of size B x F exists beyond one chunk of rows. What each costs beside the encoder's matrix product is measured
+by `benchmarks/kernels.py` and kept in docs/LOG.md.
 """
 
 from __future__ import annotations

@@ -47,8 +47,9 @@ class L1(SparseAutoencoder[L1Config]):
 
     def __init__(self, width: int, features: int, config: L1Config, *, device: torch.device | str = "cpu") -> None:
         super().__init__(width, features, config, device=device)
-        # Part of the saved state, so that a resumed training takes the same path as an uninterrupted one.
-        self.register_buffer("active_share", torch.ones((), device=device))
+        # Part of the saved state, so that a resumed training takes the same path as an uninterrupted one; on the CPU,
+        # where reading it makes nobody wait.
+        self.register_buffer("active_share", torch.ones(()))
         self.active_share: Tensor
 
     @torch.no_grad()
