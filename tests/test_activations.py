@@ -246,7 +246,9 @@ def test_streams_go_on_exactly_where_their_state_was_taken(kind: str, tmp_path: 
     def stream() -> StoredBatches | LiveBatches:
         if kind == "stored":
             return StoredBatches(ActivationStore(tmp_path), batch=40, seed=1)
-        return LiveBatches(MODEL, SITE, lambda skip: windows(skip=skip), batch=40, buffer_tokens=400, seed=1)
+        return LiveBatches(
+            MODEL, SITE, lambda skip: windows(skip=skip), tokens=10**6, batch=40, buffer_tokens=400, seed=1
+        )
 
     whole = stream()
     expected = [next(whole) for _ in range(30)]
@@ -264,7 +266,9 @@ def test_streams_go_on_exactly_where_their_state_was_taken(kind: str, tmp_path: 
 
 
 def test_live_batches_are_scaled_end_with_the_text_and_count_what_they_left_out() -> None:
-    stream = LiveBatches(MODEL, SITE, lambda skip: windows(skip=skip), batch=64, buffer_tokens=10**6, seed=0)
+    stream = LiveBatches(
+        MODEL, SITE, lambda skip: windows(skip=skip), tokens=10**6, batch=64, buffer_tokens=10**6, seed=0
+    )
     sample = stream.sample()
     assert sample.square().sum(dim=1).mean() == pytest.approx(32, rel=1e-4)
     batches: list[Tensor] = []
@@ -272,3 +276,23 @@ def test_live_batches_are_scaled_end_with_the_text_and_count_what_they_left_out(
         batches.append(batch)
     counts = stream.outliers.counts
     assert sum(map(len, batches)) == counts.tokens - counts.first_position - counts.massive
+
+
+def test_live_batches_run_the_model_no_further_than_needed_also_when_resumed() -> None:
+    def stream() -> LiveBatches:
+        return LiveBatches(
+            MODEL, SITE, lambda skip: windows(skip=skip), tokens=1000, batch=40, buffer_tokens=400, seed=1
+        )
+
+    whole = stream()
+    expected = [next(whole) for _ in range(25)]
+    assert 1000 <= whole.outliers.counts.kept < 1000 + 4 * CONTEXT
+    interrupted = stream()
+    for _ in range(22):
+        next(interrupted)
+    tensors, values = interrupted.state()
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    resumed = stream()
+    resumed.restore(tensors, values)
+    assert all(torch.equal(next(resumed), batch) for batch in expected[22:])
+    assert resumed.outliers.counts == whole.outliers.counts

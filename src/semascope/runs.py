@@ -180,7 +180,7 @@ class Run:
         else:
             stream = LiveBatches(
                 self.model, self.site, lambda skip: self._windows(held_out=False, skip=skip),
-                batch=config.batch_tokens, buffer_tokens=config.buffer_tokens, seed=config.seed,
+                tokens=config.tokens, batch=config.batch_tokens, buffer_tokens=config.buffer_tokens, seed=config.seed,
             )  # fmt: skip
         width = store.width if store is not None else self.model.width(self.site)
         trained = train(stream, config, width=width, folder=self.folder, device=self.model.device)

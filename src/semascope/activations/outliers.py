@@ -25,6 +25,11 @@ class OutlierCounts:
     first_position: int = 0
     massive: int = 0
 
+    @property
+    def kept(self) -> int:
+        """How many are left to learn from."""
+        return self.tokens - self.first_position - self.massive
+
 
 class OutlierFilter:
     """Marks tokens at position 0 and those whose norm exceeds 10 times the running median norm.

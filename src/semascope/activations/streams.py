@@ -86,7 +86,7 @@ class LiveBatches:
     """Batches from the model as it runs, through a mixing buffer; one pass over the text, nothing on disk.
 
     ``windows(skip)`` opens the stream of token windows after the first ``skip`` ones. ``outliers`` is the filter that
-    activations go through.
+    activations go through. The model runs no further than ``tokens`` activations need; then the buffer empties.
     """
 
     def __init__(
@@ -95,13 +95,18 @@ class LiveBatches:
         site: Site,
         windows: Callable[[int], Iterator[TokenBatch]],
         *,
+        tokens: int,
         batch: int,
         buffer_tokens: int,
         seed: int,
     ) -> None:
-        self._model, self._site, self._windows = model, site, windows
+        self._model, self._site, self._windows, self._tokens = model, site, windows, tokens
         self._buffer = MixingBuffer(
-            capacity=max(buffer_tokens, batch), batch=batch, width=model.width(site), seed=seed, device=model.device
+            capacity=max(min(buffer_tokens, tokens), batch),
+            batch=batch,
+            width=model.width(site),
+            seed=seed,
+            device=model.device,
         )
         self.outliers = OutlierFilter()
         self._windows_done = 0
@@ -144,6 +149,8 @@ class LiveBatches:
         self._batches = self._buffer.batches(self._source)
 
     def _open(self) -> Iterator[Tensor]:
-        for text, activations in harvest(self._model, self._site, self._windows(self._windows_done), self.outliers):
+        batches = harvest(self._model, self._site, self._windows(self._windows_done), self.outliers)
+        while self.outliers.counts.kept < self._tokens and (harvested := next(batches, None)):
+            text, activations = harvested
             self._windows_done += len(text.tokens_BT)
             yield activations.values_ND
