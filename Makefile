@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint install install-dev check compat clean
+.PHONY: demo test lint install install-dev check compat peers clean
 
 demo: $(VENV)/.installed
 	$(BIN)/semascope demo --out $(RUN)
@@ -49,5 +49,16 @@ $(SAELENS)/.installed: tests/compat/requirements.txt | $(BIN)/python
 	$(SAELENS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/compat/requirements.txt
 	touch $@
 
+# The environment of benchmarks/peers: SAELens, sparsify and dictionary_learning.
+PEERS := .venv-peers
+
+peers: $(PEERS)/.installed
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt benchmarks/peers/requirements-no-deps.txt | $(BIN)/python
+	$(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers/requirements-no-deps.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SAELENS) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(SAELENS) $(PEERS) build dist .pytest_cache .ruff_cache

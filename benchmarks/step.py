@@ -1,11 +1,13 @@
 """A whole training step over the time of the encoder's matrix product alone; prints one JSON object a case.
 
-    python benchmarks/step.py --variant topk --features 8192 16384 --batch 4096 --width 576 --l0 32
+    python benchmarks/step.py --variant topk --features 16384 65536 --batch 4096 --width 576 --l0 32 --peers
 
-The step is everything between a batch in hand and updated parameters: loss, gradients, projection, clipping, Adam,
-constraint, firing record and statistics, as in `semascope.training.train`. The matrix product is that of the encoder on
-the same batch. Both are timed in one process, in turn; ``ratio`` is the median of the step's time over the product's.
-For l1 the encoder's bias is lowered until the wanted number of features is active, as late in a training.
+The step is everything between a batch in hand and updated parameters: loss, gradients, clipping, Adam, unit rows,
+firing record and statistics, as in `semascope.training.train`. The matrix product is that of the encoder on the same
+batch, in float32, whatever the step's precision. Both are timed in one process, in turn; ``ratio`` is the median of the
+step's time over the product's. For l1 the encoder's bias is lowered until the wanted number of features is active, as
+late in a training. With --peers the training steps of SAELens, sparsify and dictionary_learning follow, each in its own
+code and over its own product, from the environment that 'make peers' makes.
 """
 
 from __future__ import annotations
@@ -13,23 +15,43 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from semascope.sae import L1Config, Moment, SparseAutoencoder, TopKConfig, build
+from semascope.kernels import Precision
+from semascope.sae import (
+    MATRYOSHKA_PREFIXES,
+    VARIANTS,
+    BatchTopKConfig,
+    L1Config,
+    Moment,
+    SparseAutoencoder,
+    VariantConfig,
+    build,
+)
 from semascope.training.firing import FiringRecord
 from semascope.training.metrics import Meter
+from semascope.training.optimizer import RowAdam
+
+# Matryoshka is a setting of any variant.
+CASES: dict[str, VariantConfig] = {
+    **{name: config() for name, config in VARIANTS.items()},
+    "matryoshka": BatchTopKConfig(prefixes=MATRYOSHKA_PREFIXES),
+}
 
 
 def prepared(variant: str, x_BD: torch.Tensor, features: int, l0: int) -> SparseAutoencoder:
     """An initialised autoencoder with about ``l0`` active features a token."""
-    config = TopKConfig(k=l0) if variant == "topk" else L1Config()
+    config = CASES[variant]
+    config = config.with_l0(l0) if config.target_l0() else config
     autoencoder = build(config, width=x_BD.shape[1], features=features)
     autoencoder.initialize(x_BD, torch.Generator().manual_seed(0))
-    if variant == "l1":
+    if isinstance(config, L1Config):
         with torch.no_grad():
             pre_BF = x_BD[:512] @ autoencoder.W_enc_FD.T
             autoencoder.b_enc_F.fill_(-pre_BF.flatten().kthvalue(pre_BF.numel() - 512 * l0).values.item())
@@ -37,13 +59,15 @@ def prepared(variant: str, x_BD: torch.Tensor, features: int, l0: int) -> Sparse
     return autoencoder
 
 
-def measure(variant: str, features: int, batch: int, width: int, l0: int, repeats: int) -> dict[str, Any]:
+def measure(
+    variant: str, precision: Precision, features: int, batch: int, width: int, l0: int, repeats: int
+) -> dict[str, Any]:
     """Times and ratio of one case."""
     generator = torch.Generator().manual_seed(0)
     x_BD = torch.randn(batch, width, generator=generator)
     autoencoder = prepared(variant, x_BD, features, l0)
-    # A rate of zero keeps the case as it was prepared; Adam does the same work.
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=0.0, fused=True)
+    autoencoder.precision = precision
+    optimizer = RowAdam(autoencoder.named_parameters(), unit_rows=autoencoder.unit_rows)
     firing, meter = FiringRecord(features), Meter()
     product_BF = torch.empty(batch, features)
     active: list[int] = []
@@ -55,11 +79,8 @@ def measure(variant: str, features: int, batch: int, width: int, l0: int, repeat
     def step() -> None:
         losses = autoencoder.loss(x_BD, Moment(0.5))
         losses.total.backward()
-        autoencoder.project_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        autoencoder.constrain()
+        # A rate of zero keeps the case as it was prepared; Adam does the same work.
+        norm = optimizer.step(0.0)
         firing.update(losses.codes)
         meter.add(x_BD, losses, norm)
         active.append(losses.codes.values.shape[0])
@@ -74,6 +95,7 @@ def measure(variant: str, features: int, batch: int, width: int, l0: int, repeat
     ratios = [s / p for s, p in zip(seconds[step], seconds[product], strict=True)]
     return {
         "variant": variant,
+        "precision": precision,
         "features": features,
         "batch": batch,
         "width": width,
@@ -87,19 +109,35 @@ def measure(variant: str, features: int, batch: int, width: int, l0: int, repeat
     }
 
 
+def run_peers(options: argparse.Namespace) -> None:
+    """Let the peers' benchmark print its lines, at the same sizes."""
+    python = Path(__file__).parents[1] / ".venv-peers" / "bin" / "python"
+    if not python.exists():
+        raise SystemExit("the peers' environment is missing: run 'make peers' first")
+    for features in options.features:
+        sizes = {"features": features, "batch": options.batch, "width": options.width, "l0": options.l0}
+        arguments = [f"--{name}={size}" for name, size in (sizes | {"repeats": min(3, options.repeats)}).items()]
+        subprocess.run([python, Path(__file__).parent / "peers" / "step.py", *arguments], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", nargs="+", default=["topk", "l1"], choices=["topk", "l1"])
-    parser.add_argument("--features", nargs="+", type=int, default=[8192, 16_384])
+    parser.add_argument("--variant", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--precision", nargs="+", default=["full", "fast"], choices=["full", "fast"])
+    parser.add_argument("--features", nargs="+", type=int, default=[16_384, 65_536])
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--l0", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--peers", action="store_true", help="also time the peers' steps")
     options = parser.parse_args()
     for features in options.features:
         for variant in options.variant:
-            case = measure(variant, features, options.batch, options.width, options.l0, options.repeats)
-            print(json.dumps(case), flush=True)
+            for precision in options.precision:
+                shape = (features, options.batch, options.width, options.l0)
+                print(json.dumps(measure(variant, precision, *shape, options.repeats)), flush=True)
+    if options.peers:
+        run_peers(options)
 
 
 if __name__ == "__main__":

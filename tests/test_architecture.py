@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "semascope"
 # A room imports only from rooms further up. What stands in one line may import each other.
 ORDER = [
     {"errors"},
-    {"records", "files", "progress"},
+    {"records", "files", "progress", "hardware"},
     {"packages"},
     {"text"},
     {"models"},
@@ -35,6 +35,7 @@ OWNERS = {
     "datasets": {"text"},
     "gguf": {"models"},
     "triton": {"kernels"},
+    "numba": {"kernels"},
     "duckdb": {"features"},
     "pyarrow": {"features", "text"},
     "jinja2": {"report"},

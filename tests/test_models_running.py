@@ -7,6 +7,7 @@ import torch
 from transformers import BertConfig, BertLMHeadModel, LlamaForCausalLM
 
 from semascope.errors import ConfigError, ModelError, SiteError
+from semascope.hardware import has_bfloat16_matrix_units
 from semascope.models import HuggingFaceModel, LanguageModel, load_model
 from semascope.models import cpu as cpu_settings
 from semascope.records import Site
@@ -122,7 +123,7 @@ def test_an_encoder_is_refused():
 
 
 def test_fast_precision_is_close_and_stays_inside_the_model(tiny, tokens_BT):
-    if not cpu_settings.has_bfloat16_matrix_units():
+    if not has_bfloat16_matrix_units():
         with pytest.raises(ConfigError, match="AMX"):
             load_model("tiny", device="cpu", precision="fast")
         return

@@ -75,7 +75,7 @@ def test_the_dictionary_says_what_it_was_made_from(finished: Run) -> None:
     assert metadata["hook_name"] == "blocks.1.hook_resid_post"
     assert metadata["context_size"] == 32
     assert metadata["left_out"]["first_position"] > 0
-    assert metadata["training"]["variant"] == finished.config.training.variant.model_dump()
+    assert metadata["training"]["variant"] == finished.config.training.variant.model_dump(mode="json")
 
 
 def test_the_dictionary_takes_raw_activations(finished: Run) -> None:

@@ -12,6 +12,7 @@ from semascope.kernels import Above, TopK
 from semascope.records import Site
 from semascope.sae import (
     VARIANTS,
+    BatchTopKConfig,
     L1Config,
     Moment,
     SparseAutoencoder,
@@ -23,10 +24,15 @@ from semascope.sae import (
     save_dictionary,
 )
 from semascope.sae.format import SAELENS_VERSION
-from semascope.sae.topk import geometric_median
+from semascope.sae.initial import geometric_median
+from semascope.training.optimizer import RowAdam
 
 WIDTH, FEATURES, ROWS = 12, 40, 64
-CONFIGS: dict[str, VariantConfig] = {"l1": L1Config(coefficient=1.5), "topk": TopKConfig(k=4, auxiliary_k=6)}
+CONFIGS: dict[str, VariantConfig] = {
+    "l1": L1Config(coefficient=1.5),
+    "topk": TopKConfig(k=4, auxiliary_k=6),
+    "batchtopk": BatchTopKConfig(k=4, auxiliary_k=6),
+}
 every_variant = pytest.mark.parametrize("name", list(VARIANTS))
 
 
@@ -43,13 +49,10 @@ def fresh(name: str) -> SparseAutoencoder:
 
 def slightly_trained(name: str) -> SparseAutoencoder:
     autoencoder = fresh(name)
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
+    optimizer = RowAdam(autoencoder.named_parameters(), unit_rows=autoencoder.unit_rows)
     for step in range(60):
         autoencoder.loss(activations(seed=step), Moment(step / 60)).total.backward()
-        autoencoder.project_gradients()
-        optimizer.step()
-        optimizer.zero_grad()
-        autoencoder.constrain()
+        optimizer.step(3e-3)
     return autoencoder
 
 
@@ -71,16 +74,16 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     autoencoder.loss(activations(), Moment()).total.backward()
     for parameter_name, parameter in autoencoder.named_parameters():
         assert parameter.grad is not None, parameter_name
-        assert parameter.grad.abs().sum() > 0, parameter_name
+        assert parameter.grad.to_dense().abs().sum() > 0, parameter_name
 
 
-@every_variant
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "batchtopk"])
 def test_the_loss_sees_what_inference_computes(name: str) -> None:
     autoencoder, x = slightly_trained(name), activations(seed=7)
     losses = autoencoder.loss(x, Moment())
     codes = autoencoder.encode(x)
     torch.testing.assert_close(losses.codes.to_dense(), codes.to_dense())
-    torch.testing.assert_close(losses.reconstruction_BD, autoencoder.decode(codes))
+    torch.testing.assert_close(losses.squared_error, (autoencoder.decode(codes) - x).square().sum())
 
 
 @every_variant
@@ -121,7 +124,7 @@ def test_float64_works_throughout(name: str) -> None:
     autoencoder = fresh(name).double()
     losses = autoencoder.loss(activations().double(), Moment())
     losses.total.backward()
-    assert losses.reconstruction_BD.dtype == torch.float64
+    assert losses.squared_error.dtype == torch.float64
 
 
 @every_variant
@@ -162,7 +165,7 @@ def test_the_sparse_and_the_dense_path_of_l1_have_the_same_gradients() -> None:
         autoencoder.zero_grad()
         autoencoder.active_share.fill_(share)
         autoencoder.loss(x, Moment()).total.backward()
-        return [parameter.grad for parameter in autoencoder.parameters() if parameter.grad is not None]
+        return [parameter.grad.to_dense() for parameter in autoencoder.parameters() if parameter.grad is not None]
 
     for sparse, dense in zip(gradients(0.0), gradients(1.0), strict=True):
         torch.testing.assert_close(sparse, dense)
@@ -181,8 +184,8 @@ def test_a_negative_preactivation_among_the_top_k_gives_no_gradient_to_the_live_
         autoencoder.W_dec_FD.copy_(0.5 * torch.eye(2))
     x = torch.tensor([[1.0, 0.2], [2.0, -0.4]])
     autoencoder.loss(x, Moment()).total.backward()
-    gradient = autoencoder.W_enc_FD.grad
-    assert gradient is not None
+    assert autoencoder.W_enc_FD.grad is not None
+    gradient = autoencoder.W_enc_FD.grad.to_dense()
     assert gradient[0].abs().sum() > 0
     assert gradient[1].abs().sum() == 0  # its pre-activation is negative: ReLU closes the gradient with the value
 
@@ -195,7 +198,7 @@ def test_auxk_reaches_the_encoder_of_dead_features_even_below_zero() -> None:
     autoencoder.loss(x, Moment(dead_features=dead)).total.backward()
     for parameter in (autoencoder.W_enc_FD, autoencoder.b_enc_F, autoencoder.W_dec_FD):
         assert parameter.grad is not None
-        assert (parameter.grad[dead].abs().reshape(3, -1).sum(dim=1) > 0).all()
+        assert (parameter.grad.to_dense()[dead].abs().reshape(3, -1).sum(dim=1) > 0).all()
 
 
 def test_auxk_is_the_share_of_the_error_that_dead_features_leave_unexplained() -> None:
@@ -210,18 +213,58 @@ def test_auxk_is_the_share_of_the_error_that_dead_features_leave_unexplained() -
     torch.testing.assert_close(losses.terms["auxiliary"], expected.detach())
 
 
-def test_projected_gradients_do_not_change_norms() -> None:
-    autoencoder = fresh("topk")
-    autoencoder.loss(activations(), Moment()).total.backward()
-    autoencoder.project_gradients()
-    gradient = autoencoder.W_dec_FD.grad
-    assert gradient is not None
-    assert (gradient * autoencoder.W_dec_FD).sum(dim=1).abs().max() < 1e-6
+def test_batchtopk_keeps_k_on_average_and_learns_its_threshold() -> None:
+    autoencoder, x = slightly_trained("batchtopk"), activations(seed=7)
+    kept = autoencoder.loss(x, Moment()).codes
+    assert len(kept.values) == 4 * ROWS
+    assert len(kept.row_offsets.diff().unique()) > 1
+    assert autoencoder.encode(x).values.min() > autoencoder.get_buffer("threshold")
+    assert len(autoencoder.encode(x).values) / ROWS == pytest.approx(4, rel=0.25)
+
+
+def test_the_threshold_of_batchtopk_is_the_running_mean_of_the_smallest_activation_kept() -> None:
+    autoencoder = fresh("batchtopk")
+    first = autoencoder.loss(activations(), Moment()).codes.values.min()
+    torch.testing.assert_close(autoencoder.get_buffer("threshold"), first)
+    second = autoencoder.loss(activations(seed=1), Moment()).codes.values.min()
+    torch.testing.assert_close(autoencoder.get_buffer("threshold"), 0.9 * first + 0.1 * second)
+
+
+@pytest.mark.parametrize("name", ["l1", "topk", "batchtopk"])
+@pytest.mark.parametrize("dense", [True, False])
+def test_matryoshka_is_the_mean_error_of_the_prefixes_in_value_and_gradient(name: str, dense: bool) -> None:
+    config = CONFIGS[name].model_copy(update={"prefixes": (0.25, 0.5, 1.0)})
+    autoencoder, x = build(config, width=WIDTH, features=FEATURES), activations().double()
+    autoencoder.initialize(activations(), torch.Generator().manual_seed(1))
+    autoencoder = autoencoder.double()
+    if name == "l1":
+        autoencoder.get_buffer("active_share").fill_(1.0 if dense else 0.0)
+    losses = autoencoder.loss(x, Moment(fraction=0.0))
+    losses.total.backward()
+    W = autoencoder.W_dec_FD.detach().clone().requires_grad_()
+    f = losses.codes.to_dense()
+    errors = [(f[:, :n] @ W[:n] + autoencoder.b_dec_D.detach() - x).square().sum() for n in (10, 20, 40)]
+    scale = ROWS if name == "l1" else (x - x.mean(dim=0)).square().sum()
+    expected = torch.stack(errors).mean() / scale
+    expected.backward()
+    torch.testing.assert_close(losses.terms["reconstruction"], expected.detach())
+    torch.testing.assert_close(losses.squared_error, errors[-1].detach())
+    assert autoencoder.W_dec_FD.grad is not None
+    torch.testing.assert_close(autoencoder.W_dec_FD.grad.to_dense(), W.grad)
+
+
+@pytest.mark.parametrize("prefixes", [(), (0.5,), (0.5, 0.25, 1.0), (0.0, 1.0)])
+def test_prefixes_ascend_to_the_whole_dictionary(prefixes: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="ascend to 1"):
+        TopKConfig(prefixes=prefixes)
 
 
 def test_selections_at_inference() -> None:
     assert fresh("topk").selection() == TopK(4)
     assert fresh("l1").selection() == Above(0.0)
+    batch = fresh("batchtopk")
+    batch.get_buffer("threshold").fill_(0.5)
+    assert batch.selection() == Above(0.5)
 
 
 def test_geometric_median_ignores_an_outlier() -> None:

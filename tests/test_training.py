@@ -13,7 +13,7 @@ from conftest import PlantedStream
 from semascope.errors import DamagedError, DataError, MismatchError, NumericalError
 from semascope.files import read_json, write_json
 from semascope.records import Codes
-from semascope.sae import L1Config, TopKAutoencoder, TopKConfig, VariantConfig
+from semascope.sae import BatchTopKConfig, L1Config, TopKAutoencoder, TopKConfig, VariantConfig
 from semascope.training import TrainingConfig, read_metrics, train
 from semascope.training.firing import FiringRecord
 from semascope.training.schedules import learning_rate
@@ -31,7 +31,12 @@ def config(variant: VariantConfig | None = None, **changes: Any) -> TrainingConf
 
 
 @pytest.mark.parametrize(
-    ("variant", "least_similarity"), [(TopKConfig(k=2, auxiliary_k=8), 0.95), (L1Config(coefficient=2.0), 0.95)]
+    ("variant", "least_similarity"),
+    [
+        (TopKConfig(k=2, auxiliary_k=8), 0.95),
+        (BatchTopKConfig(k=2, auxiliary_k=8), 0.95),
+        (L1Config(coefficient=2.0), 0.95),
+    ],
 )
 def test_planted_features_are_found_back(variant: VariantConfig, least_similarity: float, tmp_path: Path) -> None:
     stream = PlantedStream()
@@ -75,7 +80,15 @@ def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert dead(1 / 32) < 0.05
 
 
-@pytest.mark.parametrize("variant", [TopKConfig(k=2, auxiliary_k=8), L1Config(coefficient=1.0)])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        TopKConfig(k=2, auxiliary_k=8),
+        BatchTopKConfig(k=2, auxiliary_k=8),
+        BatchTopKConfig(k=2, auxiliary_k=8, prefixes=(0.5, 1.0)),
+        L1Config(coefficient=1.0),
+    ],
+)
 def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
     variant: VariantConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

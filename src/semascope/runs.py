@@ -314,12 +314,13 @@ class Run:
         """What the run is, as labels and values for people."""
         training, corpus, metadata = self.config.training, self.config.corpus, self._saved.metadata
         left_out = metadata["left_out"]
+        unsaid = {"variant"} if len(training.variant.prefixes) > 1 else {"variant", "prefixes"}
         harvested = f" ({self.config.passes} passes over {self.config.harvest_tokens:,})" if self.config.stored else ""
         return {
             "Model": ", ".join(filter(None, [self.config.model.name, metadata["model_revision"]])),
             "Site": f"{self.site} (hook {hook_name(self.site)})",
             "Dictionary": f"{training.features:,} features, {training.variant.variant}",
-            "Settings": ", ".join(f"{k} {v}" for k, v in training.variant.model_dump().items() if k != "variant"),
+            "Settings": ", ".join(f"{k} {v}" for k, v in training.variant.model_dump(exclude=unsaid).items()),
             "Trained on": f"{training.tokens:,} tokens{harvested}, batches of {training.batch_tokens:,}",
             "Learning rate": f"{training.learning_rate:.2g}, decayed over the last {training.decay_fraction:.0%}",
             "Text": f"{corpus.source}, windows of {corpus.context_tokens} tokens, "

@@ -20,9 +20,10 @@ def train(
     data: Annotated[str, typer.Option(help="A file, a folder, a Hugging Face dataset, or 'sample'.")],
     layer: Annotated[str, typer.Option(help="A layer (its output), or a site: mlp_out.15, attn_out.3, resid_pre.0 …")],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
-    variant: Annotated[str, typer.Option(help="How codes are made sparse: topk or l1.")] = "topk",
+    variant: Annotated[str, typer.Option(help="How codes are made sparse: topk, batchtopk or l1.")] = "topk",
+    matryoshka: Annotated[bool, typer.Option(help="Prefixes of 1/16, 1/8, 1/4 and 1/2 must reconstruct too.")] = False,
     features: Annotated[int, typer.Option(parser=count, help="Features of the dictionary.", metavar="N")] = 8192,
-    l0: Annotated[int | None, typer.Option(help="Active features a token (topk; default 32).")] = None,
+    l0: Annotated[int | None, typer.Option(help="Active features a token (topk, batchtopk; default 32).")] = None,
     l1_coefficient: Annotated[float | None, typer.Option(help="λ of the sparsity penalty (l1; default 5).")] = None,
     tokens: Annotated[int, typer.Option(parser=count, help="Activations shown in all.", metavar="N")] = 2_000_000,
     passes: Annotated[int, typer.Option(help="Passes over tokens / passes harvested activations, kept on disk.")] = 1,
@@ -68,7 +69,7 @@ def train(
         corpus=CorpusConfig(source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seed),
         training=TrainingConfig.model_validate(
             {
-                "variant": variant_settings(variant, l0=l0, l1_coefficient=l1_coefficient),
+                "variant": variant_settings(variant, l0=l0, l1_coefficient=l1_coefficient, matryoshka=matryoshka),
                 "features": features,
                 "tokens": tokens,
                 "batch_tokens": batch,
@@ -84,21 +85,25 @@ def train(
     console.print(
         f"[bold]{escape(model)}[/] at {run.site}: {settings.features:,} features ({variant}), {settings.steps:,} steps "
         f"of {settings.batch_tokens:,} tokens, learning rate {settings.learning_rate:.2g}, dead after "
-        f"{settings.dead_after_tokens:,} tokens, seed {seed}"
+        f"{settings.dead_after_tokens:,} tokens, precision {settings.precision}, seed {seed}"
     )
     run.train()
     console.print(figures(run.evaluate()))
     console.print(f"Next: [cyan]semascope index {escape(str(out))}[/]")
 
 
-def variant_settings(variant: str, *, l0: int | None, l1_coefficient: float | None) -> dict[str, Any]:
+def variant_settings(
+    variant: str, *, l0: int | None = None, l1_coefficient: float | None = None, matryoshka: bool = False
+) -> dict[str, Any]:
     """The settings of a variant from the options of the command. Raises ConfigError for one that it does not have."""
-    from semascope.sae import VARIANTS
+    from semascope.sae import MATRYOSHKA_PREFIXES, VARIANTS
 
     if variant not in VARIANTS:
         raise ConfigError(f"there is no variant '{variant}': choose one of {', '.join(VARIANTS)}")
     given = {"--l0": ("k", l0), "--l1-coefficient": ("coefficient", l1_coefficient)}
     settings: dict[str, Any] = {"variant": variant}
+    if matryoshka:
+        settings["prefixes"] = MATRYOSHKA_PREFIXES
     for option, (name, value) in given.items():
         if value is None:
             continue

@@ -1,7 +1,20 @@
-"""Sparse linear algebra for codes. `reference` is the truth, `cpu` its fast twin; `autograd` picks one by device."""
+"""Sparse linear algebra for codes. `reference` is the truth, `cpu` its fast twin; `backend` picks one by device."""
 
-from semascope.kernels.autograd import decode, encode, feature_sums
+from semascope.kernels.autograd import decode, encode, feature_sums, row_norms
+from semascope.kernels.backend import Precision, kernels_for
 from semascope.kernels.pattern import Pattern
-from semascope.kernels.selection import Above, Selection, TopK
+from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 
-__all__ = ["Above", "Pattern", "Selection", "TopK", "decode", "encode", "feature_sums"]
+__all__ = [
+    "Above",
+    "BatchTopK",
+    "Pattern",
+    "Precision",
+    "Selection",
+    "TopK",
+    "decode",
+    "encode",
+    "feature_sums",
+    "kernels_for",
+    "row_norms",
+]

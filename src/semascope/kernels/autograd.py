@@ -1,26 +1,24 @@
 """The two differentiable operations that every variant is made of: encode and decode.
 
 The gradient of a sparse autoencoder lives on its active entries alone, so both directions cost in proportion to the
-number of entries, except for the encoder's matrix product itself.
+number of entries, except for the encoder's matrix product itself. Gradients of weights are sparse too: a COO tensor
+with the rows of the features that were active (`training.optimizer` takes it as it is).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from semascope.kernels import cpu, reference
+from semascope.kernels.backend import Precision, kernels_for
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Selection
 
-
-def kernels_for(tensor: Tensor) -> ModuleType:
-    """The fastest implementation for the tensor's device: `cpu`, else the `reference`."""
-    return cpu if tensor.device.type == "cpu" else reference
+# Parts of a long weighted sum of rows that are summed at once.
+PARTS_OF_A_SUM = 64
 
 
 def feature_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
@@ -42,14 +40,16 @@ class _Preactivations(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        grad_K = gradients[0]
+        grad_K, pattern = gradients[0].contiguous(), ctx.pattern
         x_BD, W_FD = ctx.saved_tensors
-        grad_b_F = feature_sums(ctx.pattern, grad_K)
-        grad_W_FD = kernels_for(grad_K).weight_gradient(ctx.pattern, grad_K, x_BD)
-        # Every row of the batch has the same centre, so its gradient needs one matrix-vector product, not a matrix
-        # product: −Σ_rows grad_pre · W = −(Σ_rows grad_pre) · W.
-        grad_centre_D = -(grad_b_F @ W_FD) if ctx.centred else None
-        return None, None, grad_centre_D, grad_W_FD, grad_b_F, None
+        features_T = pattern.transposed.features_T
+        grad_b_T = feature_sums(pattern, grad_K)[features_T]
+        grad_W_TD = kernels_for(grad_K).weight_gradient(pattern, grad_K, x_BD)
+        # Every row of the batch has the same centre, so its gradient needs one sum of rows, not a matrix product:
+        # −Σ_rows grad_pre · W = −(Σ_rows grad_pre) · W.
+        grad_centre_D = -_sum_of_rows(features_T, grad_b_T, W_FD) if ctx.centred else None
+        grad_W_FD = _rows(features_T, grad_W_TD, W_FD.shape)
+        return None, None, grad_centre_D, grad_W_FD, _rows(features_T, grad_b_T, W_FD.shape[:1]), None
 
 
 class _Decode(torch.autograd.Function):
@@ -61,17 +61,41 @@ class _Decode(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        grad_BD = gradients[0].contiguous()
+        grad_BD, pattern = gradients[0].contiguous(), ctx.pattern
         values_K, W_FD = ctx.saved_tensors
         kernels = kernels_for(grad_BD)
-        grad_values_K = kernels.code_gradient(ctx.pattern, grad_BD, W_FD) if ctx.needs_input_grad[0] else None
-        grad_W_FD = kernels.weight_gradient(ctx.pattern, values_K, grad_BD) if ctx.needs_input_grad[1] else None
+        grad_values_K = kernels.code_gradient(pattern, grad_BD, W_FD) if ctx.needs_input_grad[0] else None
+        grad_W_FD = None
+        if ctx.needs_input_grad[1]:
+            grad_W_TD = kernels.weight_gradient(pattern, values_K, grad_BD)
+            grad_W_FD = _rows(pattern.transposed.features_T, grad_W_TD, W_FD.shape)
         return grad_values_K, grad_W_FD, None
 
 
+class _Norms(torch.autograd.Function):
+    """The norms of the rows of W, at each entry."""
+
+    @staticmethod
+    def forward(ctx: Any, W_FD: Tensor, pattern: Pattern) -> Tensor:
+        features_T = pattern.transposed.features_T
+        norms_F = W_FD.norm(dim=1)
+        ctx.save_for_backward(W_FD, norms_F[features_T])
+        ctx.pattern = pattern
+        return norms_F[pattern.feature_ids]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        pattern = ctx.pattern
+        W_FD, norms_T = ctx.saved_tensors
+        features_T = pattern.transposed.features_T
+        factors_T = feature_sums(pattern, gradients[0])[features_T] / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
+        return _rows(features_T, factors_T[:, None] * W_FD[features_T], W_FD.shape), None
+
+
 def encode(
-    x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection]
-) -> list[tuple[Pattern, Tensor]]:
+    x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection], *,
+    precision: Precision = "full",
+) -> list[tuple[Pattern, Tensor]]:  # fmt: skip
     """Pre-activations ``(x − centre) Wᵀ + b`` at the places that each selection keeps.
 
     Args:
@@ -79,13 +103,14 @@ def encode(
         centre_D: subtracted from every row, or None.
         W_FD, b_F: the encoder.
         selections: rules applied to the same pre-activations, which are computed once.
+        precision: of the matrix product, see `backend.Precision`.
 
     Returns:
         For each selection its pattern and the pre-activations [K] there, differentiable in centre, W and b.
     """
     with torch.no_grad():
         centred_BD = x_BD if centre_D is None else x_BD - centre_D
-        picked = kernels_for(x_BD).encode(centred_BD, W_FD, b_F, selections)
+        picked = kernels_for(x_BD).encode(centred_BD, W_FD, b_F, selections, precision)
     return [
         (pattern, _Preactivations.apply(pre_K, centred_BD, centre_D, W_FD, b_F, pattern)) for pattern, pre_K in picked
     ]
@@ -94,3 +119,19 @@ def encode(
 def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
     """``codes · W`` [B, D], differentiable in the values and in W."""
     return _Decode.apply(values_K, W_FD, pattern)
+
+
+def row_norms(pattern: Pattern, W_FD: Tensor) -> Tensor:
+    """[K]: ``‖row of W‖`` of each entry's feature, differentiable in W."""
+    return _Norms.apply(W_FD, pattern)
+
+
+def _rows(features_T: Tensor, values_TD: Tensor, shape: torch.Size) -> Tensor:
+    """A gradient that is zero but for some rows."""
+    return torch.sparse_coo_tensor(features_T[None], values_TD, shape, is_coalesced=True, check_invariants=False)
+
+
+def _sum_of_rows(features_T: Tensor, factors_T: Tensor, W_FD: Tensor) -> Tensor:
+    """``Σ_t factors[t] · W[features[t]]``: [D], without a copy of the rows."""
+    ends = torch.linspace(0, len(features_T), PARTS_OF_A_SUM + 1, device=features_T.device).long()
+    return kernels_for(W_FD).decode(Pattern(ends, features_T, W_FD.shape[0]), factors_T, W_FD).sum(dim=0)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from semascope.kernels.selection import Selected
 from semascope.records import Codes, row_ids
 
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """The same entries grouped by feature: ``offsets`` [F + 1], ``row_ids`` [K], ``order`` [K] into the CSR order."""
+    """The same entries grouped by feature.
 
+    ``features_T`` int64 [T]: the features that have entries, ascending. ``offsets`` int64 [T + 1]: where the entries of
+    each begin. ``row_ids`` int64 [K]: their rows. ``order`` int64 [K]: their places in the order of the pattern.
+    """
+
+    features_T: Tensor
     offsets: Tensor
     row_ids: Tensor
     order: Tensor
@@ -24,7 +27,7 @@ class Transposed:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The places of K entries in a [B, F] matrix, in CSR form, with its transpose computed once when first needed."""
+    """The places of K entries in a [B, F] matrix, in CSR form; within a row, features ascend."""
 
     row_offsets: Tensor
     feature_ids: Tensor
@@ -36,14 +39,15 @@ class Pattern:
 
     @cached_property
     def row_ids(self) -> Tensor:
+        """int64 [K]: the row of each entry."""
         return row_ids(self.row_offsets, self.feature_ids.shape[0])
 
     @cached_property
     def transposed(self) -> Transposed:
-        order = torch.sort(self.feature_ids, stable=True).indices
-        counts_F = torch.bincount(self.feature_ids, minlength=self.n_features)
-        offsets = torch.cat([counts_F.new_zeros(1), counts_F.cumsum(0)])
-        return Transposed(offsets, self.row_ids[order], order)
+        """The entries grouped by feature; computed once, by the backend of the device."""
+        from semascope.kernels.backend import kernels_for
+
+        return kernels_for(self.feature_ids).transpose(self)
 
     def codes(self, values_K: Tensor) -> Codes:
         """These places with values."""
@@ -55,9 +59,6 @@ class Pattern:
         return cls(codes.row_offsets, codes.feature_ids, codes.n_features)
 
     @classmethod
-    def joined(cls, chunks: Sequence[Selected], n_features: int) -> tuple[Pattern, Tensor]:
-        """The pattern and the values [K] of consecutive chunks of rows."""
-        counts_B = torch.cat([chunk.counts_B for chunk in chunks])
-        offsets = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
-        ids_K = torch.cat([chunk.feature_ids_K for chunk in chunks])
-        return cls(offsets, ids_K, n_features), torch.cat([chunk.values_K for chunk in chunks])
+    def from_counts(cls, counts_B: Tensor, feature_ids: Tensor, n_features: int) -> Pattern:
+        """The pattern whose rows have so many entries each."""
+        return cls(torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)]), feature_ids, n_features)

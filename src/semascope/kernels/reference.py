@@ -1,23 +1,52 @@
 """The kernels in plain dense PyTorch: slow, short, on any device and in any precision. They are the truth.
 
-B rows, D width, F features, K entries of a pattern. Weights are stored feature-major, [F, D], so that a feature's
-row is contiguous in memory for every kernel.
+B rows, D width, F features, K entries of a pattern, T features that have entries. Weights are stored feature-major,
+[F, D], so that a feature's row is contiguous in memory for every kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from semascope.kernels.pattern import Pattern
-from semascope.kernels.selection import Selection
+from semascope.kernels.pattern import Pattern, Transposed
+from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 
 
-def encode(x_BD: Tensor, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection]) -> list[tuple[Pattern, Tensor]]:
+def encode(
+    x_BD: Tensor, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection], precision: str = "full"
+) -> list[tuple[Pattern, Tensor]]:
     """Pre-activations ``x Wᵀ + b``, of which each selection keeps some: a pattern and its values [K] for each."""
+    del precision
     pre_BF = x_BD @ W_FD.T + b_F
-    return [Pattern.joined([selection.select(pre_BF)], W_FD.shape[0]) for selection in selections]
+    kept: list[tuple[Pattern, Tensor]] = []
+    for selection in selections:
+        mask_BF = select(pre_BF, selection)
+        pattern = Pattern.from_counts(mask_BF.sum(dim=1), mask_BF.nonzero()[:, 1], W_FD.shape[0])
+        kept.append((pattern, pre_BF[mask_BF]))
+    return kept
+
+
+def select(pre_BF: Tensor, selection: Selection) -> Tensor:
+    """bool [B, F]: which pre-activations a selection keeps."""
+    match selection:
+        case Above(threshold):
+            return pre_BF > threshold
+        case BatchTopK(k):
+            positive_K = pre_BF[pre_BF > 0]
+            wanted = min(k * pre_BF.shape[0], len(positive_K))
+            least = positive_K.topk(wanted).values[-1] if wanted else torch.inf
+            return pre_BF >= least
+        case TopK(k, among_F):
+            candidates_BF = pre_BF
+            if among_F is not None:
+                candidates_BF = torch.full_like(pre_BF, -torch.inf)
+                candidates_BF[:, among_F] = pre_BF[:, among_F]
+            k = min(k, pre_BF.shape[1] if among_F is None else len(among_F))
+            mask_BF = torch.zeros_like(pre_BF, dtype=torch.bool)
+            return mask_BF.scatter_(1, candidates_BF.topk(k).indices, True)
 
 
 def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
@@ -31,5 +60,44 @@ def code_gradient(pattern: Pattern, grad_BD: Tensor, W_FD: Tensor) -> Tensor:
 
 
 def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Tensor:
-    """``codesᵀ · dense``: [F, D], the gradient of `decode` in W, and of the pre-activations in the encoder's W."""
-    return pattern.codes(values_K).to_dense().T @ dense_BD
+    """The rows of ``codesᵀ · dense`` that belong to features with entries (``pattern.transposed.features_T``): [T, D].
+
+    It is the gradient of `decode` in W, and of the pre-activations in the encoder's W; all other rows are zero.
+    """
+    return (pattern.codes(values_K).to_dense().T @ dense_BD)[pattern.transposed.features_T]
+
+
+def transpose(pattern: Pattern) -> Transposed:
+    """The entries of a pattern grouped by feature."""
+    order_K = torch.sort(pattern.feature_ids, stable=True).indices
+    features_T, counts_T = pattern.feature_ids.unique(return_counts=True)
+    offsets = torch.cat([counts_T.new_zeros(1), counts_T.cumsum(0)])
+    return Transposed(features_T, offsets, pattern.row_ids[order_K], order_K)
+
+
+def adam_rows(
+    rows_T: Tensor, gradient_TD: Tensor, W_FD: Tensor, mean_FD: Tensor, square_FD: Tensor, steps_F: Tensor, *,
+    rate: float, betas: tuple[float, float], epsilon: float, factor: Tensor, unit_rows: bool,
+) -> None:  # fmt: skip
+    """One step of Adam (Kingma and Ba, 2015) on the rows ``rows_T`` of W, in place; each row counts its own steps.
+
+    Args:
+        rows_T, gradient_TD: the rows and their gradient, which is multiplied with ``factor``.
+        W_FD, mean_FD, square_FD, steps_F: the parameter, Adam's moments, and how many steps each row has seen.
+        unit_rows: whether rows have norm 1: what of the gradient would only change the norm is then taken out of it,
+            and the norm is restored afterwards.
+    """
+    weights_TD = W_FD[rows_T]
+    if unit_rows:
+        gradient_TD = gradient_TD - (gradient_TD * weights_TD).sum(dim=1, keepdim=True) * weights_TD
+    gradient_TD = gradient_TD * factor
+    steps_T = steps_F[rows_T] + 1
+    mean_TD = betas[0] * mean_FD[rows_T] + (1 - betas[0]) * gradient_TD
+    square_TD = betas[1] * square_FD[rows_T] + (1 - betas[1]) * gradient_TD.square()
+    exponents_T1 = steps_T.to(W_FD.dtype)[:, None]
+    unbiased_TD = mean_TD / (1 - betas[0] ** exponents_T1)
+    deviation_TD = (square_TD / (1 - betas[1] ** exponents_T1)).sqrt() + epsilon
+    weights_TD = weights_TD - rate * unbiased_TD / deviation_TD
+    if unit_rows:
+        weights_TD = weights_TD / weights_TD.norm(dim=1, keepdim=True)
+    W_FD[rows_T], mean_FD[rows_T], square_FD[rows_T], steps_F[rows_T] = weights_TD, mean_TD, square_TD, steps_T

@@ -15,12 +15,6 @@ TOKENS_PER_PASS = 1024
 """Tokens of one forward pass: enough to pay for reading the weights, few enough to stay in the caches."""
 
 
-def has_bfloat16_matrix_units() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware (Intel AMX)."""
-    capabilities: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict[str, Any])
-    return torch.backends.mkldnn.is_available() and bool(capabilities().get("amx_bf16", False))
-
-
 def compute_in_bfloat16(blocks: Iterable[nn.Module]) -> None:
     """Let the blocks of a float32 model compute in bfloat16 around a residual stream that stays float32.
 

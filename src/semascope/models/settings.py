@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from semascope.errors import ConfigError
-from semascope.models.cpu import has_bfloat16_matrix_units
+from semascope.hardware import has_bfloat16_matrix_units
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 PrecisionName = Literal["auto", "full", "fast"]

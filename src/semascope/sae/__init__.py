@@ -1,6 +1,7 @@
 """Sparse autoencoders: one file a variant, the mathematics only, no language model in sight."""
 
-from semascope.sae.base import Losses, Moment, SparseAutoencoder, VariantConfig
+from semascope.sae.base import MATRYOSHKA_PREFIXES, Losses, Moment, SparseAutoencoder, VariantConfig
+from semascope.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
 from semascope.sae.format import SavedDictionary, hook_name, load_dictionary, save_dictionary
 from semascope.sae.l1 import L1, L1Config
 from semascope.sae.registry import VARIANTS, AnyVariant, build
@@ -8,8 +9,11 @@ from semascope.sae.topk import TopKAutoencoder, TopKConfig
 
 __all__ = [
     "L1",
+    "MATRYOSHKA_PREFIXES",
     "VARIANTS",
     "AnyVariant",
+    "BatchTopKAutoencoder",
+    "BatchTopKConfig",
     "L1Config",
     "Losses",
     "Moment",

@@ -6,23 +6,38 @@ B rows, D width of the activations, F features, K active entries of a batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Generic, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from semascope.errors import MismatchError
-from semascope.kernels import Pattern, Selection, decode, encode
+from semascope.kernels import Pattern, Precision, Selection, decode, encode
 from semascope.records import Codes
+from semascope.sae.reconstruction import Reconstruction, reconstruction
+
+MATRYOSHKA_PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 class VariantConfig(BaseModel):
     """Settings of one variant; each variant declares its own beside its mathematics."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefixes: tuple[float, ...] = (1.0,)
+    """Parts of the dictionary, ascending to 1, that must reconstruct by themselves: more than one is Matryoshka."""
+
+    @field_validator("prefixes")
+    @classmethod
+    def _ascend_to_one(cls, prefixes: tuple[float, ...]) -> tuple[float, ...]:
+        if not prefixes or prefixes[-1] != 1 or prefixes[0] <= 0 or any(a >= b for a, b in pairwise(prefixes)):
+            raise ValueError("prefixes must be positive and ascend to 1, such as 0.0625, 0.25, 1")
+        return prefixes
 
     def default_learning_rate(self, *, features: int, steps: int) -> float:
         """The learning rate when the user asks for none, from the number of features and of optimizer steps."""
@@ -31,6 +46,14 @@ class VariantConfig(BaseModel):
     def target_l0(self) -> float | None:
         """The L0 that these settings ask for, or None where the loss alone decides it."""
         raise NotImplementedError
+
+    def with_l0(self, l0: int) -> Self:
+        """The same settings for another L0."""
+        raise NotImplementedError
+
+    def adam_betas(self) -> tuple[float, float]:
+        """Adam's decay rates of the two moments."""
+        return 0.9, 0.999
 
 
 ConfigT = TypeVar("ConfigT", bound=VariantConfig, default=VariantConfig, covariant=True)
@@ -50,12 +73,21 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """A loss and what it saw on the way: ``total`` is differentiable, the rest is for statistics."""
+    """A loss and what it saw on the way: ``total`` is differentiable, the rest is for statistics.
+
+    ``squared_error``: ``‖x̂ − x‖²`` summed over the batch.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
-    reconstruction_BD: Tensor
+    squared_error: Tensor
     codes: Codes
+
+    @classmethod
+    def of(cls, terms: dict[str, Tensor], squared_error: Tensor, codes: Codes) -> Losses:
+        """The sum of the terms."""
+        total = torch.stack(list(terms.values())).sum()
+        return cls(total, {name: term.detach() for name, term in terms.items()}, squared_error.detach(), codes)
 
 
 class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
@@ -63,13 +95,18 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     ``x̂ = b_dec + Σ_i f_i(x) · W_dec_i``, with ``f`` from ``(x − b_dec·[centred]) · W_enc + b_enc``. Weights are
     feature-major: row i of ``W_enc_FD`` and of ``W_dec_FD`` belongs to feature i.
+
+    ``precision``: of the encoder's product in training, see `semascope.kernels.Precision`; inference is always in full.
     """
 
     centred: ClassVar[bool]
+    unit_rows: ClassVar[tuple[str, ...]] = ()
+    """The parameters whose rows have norm 1 throughout training."""
 
     def __init__(self, width: int, features: int, config: ConfigT, *, device: torch.device | str = "cpu") -> None:
         super().__init__()
         self.width, self.features, self.config = width, features, config
+        self.precision: Precision = "full"
         self.W_enc_FD = nn.Parameter(torch.zeros(features, width, device=device))
         self.b_enc_F = nn.Parameter(torch.zeros(features, device=device))
         self.W_dec_FD = nn.Parameter(torch.zeros(features, width, device=device))
@@ -87,11 +124,23 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
     def selection(self) -> Selection:
         """Which pre-activations become active at inference."""
 
-    def project_gradients(self) -> None:
-        """Called between the backward pass and the optimizer's step."""
+    def activation(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
+        """What selected pre-activations become at inference: [K], none negative."""
+        del pattern
+        return pre_K.relu()
 
-    def constrain(self) -> None:
-        """Called after the optimizer's step."""
+    @property
+    def prefix_sizes(self) -> list[int]:
+        """The parts of the dictionary that must reconstruct by themselves, in features."""
+        return [max(1, round(prefix * self.features)) for prefix in self.config.prefixes]
+
+    def reconstruction(self, pattern: Pattern, values_K: Tensor, x_BD: Tensor) -> Reconstruction:
+        """How well codes give a batch back, with the whole dictionary and with each of its prefixes."""
+        return reconstruction(pattern, values_K, self.W_dec_FD, self.b_dec_D, x_BD, self.prefix_sizes)
+
+    def preactivations(self, x_BD: Tensor, selections: Sequence[Selection]) -> list[tuple[Pattern, Tensor]]:
+        """What the encoder computes in training, where each selection keeps it."""
+        return encode(x_BD, self.centre_D, self.W_enc_FD, self.b_enc_F, selections, precision=self.precision)
 
     @property
     def centre_D(self) -> Tensor | None:
@@ -107,7 +156,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
                 "it was made for another model or site"
             )
         [(pattern, pre_K)] = encode(x_BD, self.centre_D, self.W_enc_FD, self.b_enc_F, [self.selection()])
-        return pattern.codes(pre_K.relu())
+        return pattern.codes(self.activation(pattern, pre_K))
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:

@@ -18,6 +18,7 @@ from semascope.errors import DamagedError, FormatError
 from semascope.files import folder_written_atomically, read_json, read_tensors, write_json, write_tensors
 from semascope.records import Site
 from semascope.sae.base import SparseAutoencoder, VariantConfig
+from semascope.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
 from semascope.sae.l1 import L1, L1Config
 from semascope.sae.registry import build
 from semascope.sae.topk import TopKAutoencoder, TopKConfig
@@ -67,18 +68,10 @@ def save_dictionary(autoencoder: SparseAutoencoder, folder: Path, metadata: Mapp
                 "normalize_activations": "none",
                 "reshape_activations": "none",
                 # Without a release here SAELens takes the file for one from before 6.0 and drops the metadata.
-                "metadata": {**metadata, "sae_lens_version": SAELENS_VERSION},
+                "metadata": {**metadata, **_remarks(autoencoder), "sae_lens_version": SAELENS_VERSION},
             },
         )
-        write_tensors(
-            temporary / "sae_weights.safetensors",
-            {
-                "W_enc": autoencoder.W_enc_FD.detach().float().T.cpu(),
-                "b_enc": autoencoder.b_enc_F.detach().float().cpu(),
-                "W_dec": autoencoder.W_dec_FD.detach().float().cpu(),
-                "b_dec": autoencoder.b_dec_D.detach().float().cpu(),
-            },
-        )
+        write_tensors(temporary / "sae_weights.safetensors", _tensors(autoencoder))
 
 
 def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> SavedDictionary:
@@ -97,13 +90,8 @@ def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> Save
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{config_file} lacks the numbers d_in and d_sae: it is not a SAELens dictionary") from error
     autoencoder = build(_variant(config, config_file), width=width, features=features, device=device)
-    expected = {
-        "W_enc": (width, features),
-        "b_enc": (features,),
-        "W_dec": (features, width),
-        "b_dec": (width,),
-    }
-    for name, shape in expected.items():
+    for name, expected in _tensors(autoencoder).items():
+        shape = tuple(expected.shape)
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
         if found != shape:
             raise DamagedError(f"{folder}/sae_weights.safetensors holds {name} {found}, and cfg.json says {shape}")
@@ -119,21 +107,49 @@ def _copy(autoencoder: SparseAutoencoder, tensors: Mapping[str, Tensor]) -> None
     autoencoder.b_enc_F.copy_(tensors["b_enc"])
     autoencoder.W_dec_FD.copy_(tensors["W_dec"])
     autoencoder.b_dec_D.copy_(tensors["b_dec"])
+    if isinstance(autoencoder, BatchTopKAutoencoder):
+        autoencoder.threshold.copy_(tensors["threshold"].mean())
+
+
+def _tensors(autoencoder: SparseAutoencoder) -> dict[str, Tensor]:
+    """What a file holds, by SAELens' names; in float32 on the CPU."""
+    tensors = {
+        "W_enc": autoencoder.W_enc_FD.T,
+        "b_enc": autoencoder.b_enc_F,
+        "W_dec": autoencoder.W_dec_FD,
+        "b_dec": autoencoder.b_dec_D,
+    }
+    if isinstance(autoencoder, BatchTopKAutoencoder):
+        tensors["threshold"] = autoencoder.threshold.expand(autoencoder.features)
+    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _architecture(autoencoder: SparseAutoencoder) -> dict[str, Any]:
     match autoencoder:
         case TopKAutoencoder():
             return {"architecture": "topk", "k": autoencoder.config.k, "rescale_acts_by_decoder_norm": False}
+        case BatchTopKAutoencoder():
+            # At inference it is a JumpReLU with one threshold for all features.
+            return {"architecture": "jumprelu"}
         case L1():
             return {"architecture": "standard"}
         case _:
             raise FormatError(f"there is no file format for {type(autoencoder).__name__}")
 
 
+def _remarks(autoencoder: SparseAutoencoder) -> dict[str, Any]:
+    """What the architecture of the file does not tell of the variant."""
+    if isinstance(autoencoder, BatchTopKAutoencoder):
+        return {"training_architecture": "batchtopk", "k": autoencoder.config.k}
+    return {}
+
+
 def _variant(config: Mapping[str, Any], file: Path) -> VariantConfig:
     architecture, centred = config.get("architecture"), config.get("apply_b_dec_to_input")
+    metadata = config.get("metadata") or {}
     match architecture:
+        case "jumprelu" if centred and metadata.get("training_architecture") == "batchtopk" and "k" in metadata:
+            return BatchTopKConfig(k=int(metadata["k"]))
         case "topk" if centred and not config.get("rescale_acts_by_decoder_norm"):
             return TopKConfig(k=int(config["k"]))
         case "standard" if not centred:
@@ -141,5 +157,5 @@ def _variant(config: Mapping[str, Any], file: Path) -> VariantConfig:
         case _:
             raise FormatError(
                 f"{file} describes a dictionary of architecture {architecture!r} with apply_b_dec_to_input="
-                f"{centred!r}: readable here are 'topk' with it and 'standard' without"
+                f"{centred!r}: readable here are 'topk' with it, 'standard' without, and what Semascope saves"
             )

@@ -7,15 +7,18 @@ warmed linearly over the first 5 % of training, no resampling.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from semascope.kernels import Above, Selection, decode, encode
+from semascope.errors import ConfigError
+from semascope.kernels import Above, Selection, row_norms
 from semascope.records import Codes
 from semascope.sae.base import Losses, Moment, SparseAutoencoder, VariantConfig
+from semascope.sae.initial import random_directions
+from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
 
@@ -34,6 +37,12 @@ class L1Config(VariantConfig):
         """The paper's 5e-5 for its 200,000 steps; more for shorter runs, by the square root, up to 1e-3."""
         del features
         return min(1e-3, 5e-5 * (200_000 / max(1, steps)) ** 0.5)
+
+    def with_l0(self, l0: int) -> Self:
+        """Not possible: λ decides."""
+        raise ConfigError(
+            f"l1 takes a coefficient and no L0 (asked for: {l0}): choose topk or batchtopk for a given L0"
+        )
 
     def target_l0(self) -> float | None:
         """None: λ decides."""
@@ -56,10 +65,8 @@ class L1(SparseAutoencoder[L1Config]):
     def initialize(self, sample_BD: Tensor, generator: torch.Generator) -> None:
         """Random decoder directions at norm 0.1, the encoder their transpose, biases zero."""
         del sample_BD
-        directions_FD = torch.randn(self.features, self.width, generator=generator)
-        directions_FD *= INITIAL_DECODER_NORM / directions_FD.norm(dim=1, keepdim=True)
-        self.W_dec_FD.copy_(directions_FD)
-        self.W_enc_FD.copy_(directions_FD)
+        self.W_dec_FD.copy_(INITIAL_DECODER_NORM * random_directions(self, generator))
+        self.W_enc_FD.copy_(self.W_dec_FD)
         self.b_enc_F.zero_()
         self.b_dec_D.zero_()
 
@@ -70,24 +77,23 @@ class L1(SparseAutoencoder[L1Config]):
     def loss(self, x_BD: Tensor, moment: Moment) -> Losses:
         """The paper's loss, through the sparse kernels once codes are sparse and dense before that."""
         dense = self.active_share.item() > DENSE_ABOVE
-        reconstruction_BD, penalty, codes = self._dense(x_BD) if dense else self._sparse(x_BD)
+        found, penalty, codes = self._dense(x_BD) if dense else self._sparse(x_BD)
         self.active_share.fill_(codes.values.shape[0] / (x_BD.shape[0] * self.features))
-        reconstruction = (reconstruction_BD - x_BD).square().sum(dim=1).mean()
         warmup = min(1.0, moment.fraction / self.config.warmup_fraction) if self.config.warmup_fraction else 1.0
-        sparsity = warmup * self.config.coefficient * penalty
-        terms = {"reconstruction": reconstruction.detach(), "sparsity": sparsity.detach()}
-        return Losses(reconstruction + sparsity, terms, reconstruction_BD.detach(), codes)
+        terms = {
+            "reconstruction": found.loss / len(x_BD),
+            "sparsity": warmup * self.config.coefficient * penalty / len(x_BD),
+        }
+        return Losses.of(terms, found.squared_error, codes)
 
-    def _sparse(self, x_BD: Tensor) -> tuple[Tensor, Tensor, Codes]:
-        [(pattern, pre_K)] = encode(x_BD, None, self.W_enc_FD, self.b_enc_F, [Above(0.0)])
+    def _sparse(self, x_BD: Tensor) -> tuple[Reconstruction, Tensor, Codes]:
+        [(pattern, pre_K)] = self.preactivations(x_BD, [self.selection()])
         values_K = pre_K.relu()
-        reconstruction_BD = decode(pattern, values_K, self.W_dec_FD) + self.b_dec_D
-        norms_F = self.W_dec_FD.norm(dim=1)
-        penalty = (values_K * norms_F[pattern.feature_ids]).sum() / x_BD.shape[0]
-        return reconstruction_BD, penalty, pattern.codes(values_K.detach())
+        penalty = (values_K * row_norms(pattern, self.W_dec_FD)).sum()
+        return self.reconstruction(pattern, values_K, x_BD), penalty, pattern.codes(values_K.detach())
 
-    def _dense(self, x_BD: Tensor) -> tuple[Tensor, Tensor, Codes]:
+    def _dense(self, x_BD: Tensor) -> tuple[Reconstruction, Tensor, Codes]:
         values_BF = (x_BD @ self.W_enc_FD.T + self.b_enc_F).relu()
-        reconstruction_BD = values_BF @ self.W_dec_FD + self.b_dec_D
-        penalty = (values_BF @ self.W_dec_FD.norm(dim=1)).mean()
-        return reconstruction_BD, penalty, Codes.from_dense(values_BF.detach())
+        penalty = (values_BF @ self.W_dec_FD.norm(dim=1)).sum()
+        found = dense_reconstruction(values_BF, self.W_dec_FD, self.b_dec_D, x_BD, self.prefix_sizes)
+        return found, penalty, Codes.from_dense(values_BF.detach())

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from semascope.errors import DamagedError, MismatchError
@@ -105,21 +104,3 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """Adam's state as named tensors; ``names`` gives each parameter's name by its number."""
-    state = optimizer.state_dict()["state"]
-    return {f"{names[index]}/{key}": tensor for index, entry in state.items() for key, tensor in entry.items()}
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[int, str], tensors: Mapping[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` took."""
-    content = optimizer.state_dict()
-    numbers = {name: index for index, name in names.items()}
-    for name, tensor in tensors.items():
-        parameter, _, key = name.rpartition("/")
-        content["state"].setdefault(numbers[parameter], {})[key] = tensor
-    optimizer.load_state_dict(content)

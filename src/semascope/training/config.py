@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from semascope.hardware import has_bfloat16_matrix_units
 from semascope.sae import AnyVariant, TopKConfig
 
 
@@ -11,7 +14,8 @@ class TrainingConfig(BaseModel):
     """How a dictionary is trained. ``None`` means: derived by `resolved`, printed and saved.
 
     ``tokens`` counts activations shown to the dictionary, all passes together. ``dead_after_tokens``: a feature that
-    has not fired for so many tokens is dead.
+    has not fired for so many tokens is dead. ``precision``: of the encoder's product (`semascope.kernels.Precision`);
+    "auto" is "fast" where the processor multiplies bfloat16 matrices in hardware.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +28,7 @@ class TrainingConfig(BaseModel):
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
     gradient_clip: float = Field(default=1.0, gt=0)
     dead_after_tokens: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "full", "fast"] = "auto"
     buffer_tokens: int = Field(default=1 << 17, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -39,6 +44,13 @@ class TrainingConfig(BaseModel):
                 "learning_rate": self.learning_rate
                 or self.variant.default_learning_rate(features=self.features, steps=self.steps),
                 # The field's 10 million, or an eighth of a run that is shorter than 80 million.
+                "precision": _precision(self.precision),
                 "dead_after_tokens": self.dead_after_tokens or min(10_000_000, max(1, self.tokens // 8)),
             }
         )
+
+
+def _precision(asked: Literal["auto", "full", "fast"]) -> Literal["full", "fast"]:
+    if asked == "auto":
+        return "fast" if has_bfloat16_matrix_units() else "full"
+    return asked

@@ -12,10 +12,11 @@ from semascope import progress
 from semascope.activations import BatchStream
 from semascope.errors import DataError, NumericalError
 from semascope.sae import Moment, SparseAutoencoder, build
-from semascope.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
+from semascope.training.checkpoints import Checkpoint, Checkpoints
 from semascope.training.config import TrainingConfig
 from semascope.training.firing import FiringRecord
 from semascope.training.metrics import Meter, MetricsFile, finite
+from semascope.training.optimizer import RowAdam
 from semascope.training.schedules import learning_rate
 
 # Metrics are read, dead features looked up and checkpoints considered every so many steps: all that makes the host
@@ -44,18 +45,24 @@ def train(
     config = config.resolved()
     assert config.learning_rate is not None
     assert config.dead_after_tokens is not None
+    assert config.precision != "auto"
     settings = config.model_dump(mode="json")
 
     autoencoder = build(config.variant, width=width, features=config.features, device=device)
-    parameter_names = dict(enumerate(name for name, _ in autoencoder.named_parameters()))
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=config.learning_rate, fused=True)
+    autoencoder.precision = config.precision
+    optimizer = RowAdam(
+        autoencoder.named_parameters(),
+        unit_rows=autoencoder.unit_rows,
+        betas=config.variant.adam_betas(),
+        clip=config.gradient_clip,
+    )
     firing = FiringRecord(config.features, device=device)
     checkpoints = Checkpoints(folder / "checkpoints")
 
     first_step = 0
     if checkpoint := checkpoints.latest(settings):
         autoencoder.load_state_dict(checkpoint.weights)
-        restore_optimizer(optimizer, parameter_names, checkpoint.optimizer)
+        optimizer.restore(checkpoint.optimizer)
         stream_tensors = dict(checkpoint.stream)
         firing.last_fired_F.copy_(stream_tensors.pop("last_fired"))
         firing.tokens_seen = checkpoint.stream_values["tokens_seen"]
@@ -71,7 +78,7 @@ def train(
                 step=step,
                 config=settings,
                 weights=autoencoder.state_dict(),
-                optimizer=optimizer_tensors(optimizer, parameter_names),
+                optimizer=optimizer.state(),
                 stream={**stream_tensors, "last_fired": firing.last_fired_F},
                 stream_values={**stream_values, "tokens_seen": firing.tokens_seen},
             )
@@ -88,15 +95,10 @@ def train(
             x_BD = _next_batch(stream, step, config).to(device)
             fraction = step / config.steps
             rate = learning_rate(fraction, peak=config.learning_rate, decay_fraction=config.decay_fraction)
-            optimizer.param_groups[0]["lr"] = rate
 
             losses = autoencoder.loss(x_BD, Moment(fraction, dead_F))
             losses.total.backward()
-            autoencoder.project_gradients()
-            gradient_norm = torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), config.gradient_clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            autoencoder.constrain()
+            gradient_norm = optimizer.step(rate)
 
             firing.update(losses.codes)
             meter.add(x_BD, losses, gradient_norm)

@@ -24,8 +24,8 @@ class Meter:
         """Take a batch into account. No host synchronisation."""
         self._tokens += len(x_BD)
         self._batches += 1
-        self._sum("squared_error", (x_BD - losses.reconstruction_BD).square().sum())
-        self._sum("squares", x_BD.square().sum())
+        self._sum("squared_error", losses.squared_error)
+        self._sum("squares", torch.linalg.vector_norm(x_BD).square())
         self._sum("mean", x_BD.sum(dim=0))
         self._sum("active", (losses.codes.values > 0).sum())
         self._sum("gradient_norm", gradient_norm)

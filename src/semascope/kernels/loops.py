@@ -1,0 +1,338 @@
+"""The loops of the CPU backend, compiled by Numba: each works on the rows ``first`` to ``last`` of its arrays.
+
+Arrays are C-contiguous. They are written for LLVM's vectoriser: inner loops run over contiguous numbers, sums may be
+reordered, and comparisons keep the meaning of NaN (it is never larger).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+Array = np.ndarray[Any, Any]
+
+
+def compiled(function: Loop) -> Loop:
+    """Compile at the first call, keep the machine code on disk, release the GIL."""
+    jit = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+    return cast(Loop, jit(function))
+
+
+def number(value):  # type: ignore[no-untyped-def]  # Numba compares signatures, annotations included
+    """What an element of an array of pre-activations stands for: uint16 holds the bits of a bfloat16."""
+    raise NotImplementedError("only inside compiled loops")
+
+
+@overload(number, inline="always")
+def _number(value):  # type: ignore[no-untyped-def]
+    if value == numba.types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)  # pyright: ignore[reportUnknownLambdaType]
+    return lambda value: value  # pyright: ignore[reportUnknownLambdaType]
+
+
+# --- selection ------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def largest_first(values: Array, ids: Array, n: int, k: int) -> Any:
+    """Bring the k largest of the first n values, with their ids, to the front (Hoare's selection); return the least."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) >> 1]
+        a, b = low, high
+        while a <= b:
+            while values[a] > pivot:
+                a += 1
+            while values[b] < pivot:
+                b -= 1
+            if a <= b:
+                values[a], values[b] = values[b], values[a]
+                ids[a], ids[b] = ids[b], ids[a]
+                a += 1
+                b -= 1
+        if k - 1 <= b:
+            high = b
+        elif k - 1 >= a:
+            low = a
+        else:
+            break
+    least = values[0]
+    for i in range(1, k):
+        least = min(least, values[i])
+    return least
+
+
+@compiled
+def maxima_by_lane(row: Array, bias: Array, maxima: Array) -> None:
+    """``maxima[l]`` = the largest of ``row[c] + bias[c]`` over the columns c with c mod L = l."""
+    lanes = maxima.shape[0]
+    columns = row.shape[0]
+    for lane in range(lanes):
+        maxima[lane] = number(row[lane]) + bias[lane]
+    for start in range(lanes, columns, lanes):
+        width = min(lanes, columns - start)
+        part, part_bias = row[start : start + width], bias[start : start + width]
+        for lane in range(width):
+            value = number(part[lane]) + part_bias[lane]
+            maxima[lane] = value if value > maxima[lane] else maxima[lane]
+
+
+@compiled
+def keep_largest(
+    first: int, last: int, pre: Array, bias: Array, column: int, k: int, lanes: int,
+    values: Array, ids: Array, counts: Array, least: Array,
+) -> None:  # fmt: skip
+    """Add a block of columns (from ``column`` on) to what may be among the k largest of each row.
+
+    ``values`` and ``ids`` [B, capacity] collect candidates above ``least`` [B], a lower bound of the k-th largest so
+    far, and are pruned to k when full. Columns are dealt into lanes, whose maxima are found at the speed of memory;
+    only lanes with a maximum above the bound are searched.
+    """
+    columns = pre.shape[1]
+    capacity = values.shape[1] - (columns + lanes - 1) // lanes
+    maxima = np.empty(lanes, values.dtype)
+    scratch_values = np.empty(lanes, values.dtype)
+    scratch_ids = np.empty(lanes, np.int32)
+    for r in range(first, last):
+        row = pre[r]
+        maxima_by_lane(row, bias, maxima)
+        bound, n = least[r], counts[r]
+        if n == 0 and k <= lanes:
+            # The k-th largest of the maxima is a lower bound of the k-th largest of all.
+            scratch_values[:] = maxima
+            bound = np.nextafter(largest_first(scratch_values, scratch_ids, lanes, k), values.dtype.type(-np.inf))
+        for lane in range(lanes):
+            if maxima[lane] > bound:
+                for c in range(lane, columns, lanes):
+                    value = number(row[c]) + bias[c]
+                    if value > bound:
+                        values[r, n] = value
+                        ids[r, n] = column + c
+                        n += 1
+                if n > capacity:
+                    bound = largest_first(values[r], ids[r], n, k)
+                    n = k
+        counts[r] = n
+        least[r] = bound
+
+
+@compiled
+def keep_largest_listed(
+    first: int, last: int, pre: Array, bias: Array, column: int, listed: Array, k: int,
+    values: Array, ids: Array, counts: Array, least: Array,
+) -> None:  # fmt: skip
+    """Like `keep_largest`, among the columns listed in ``listed`` (feature ids, all of them in this block)."""
+    capacity = values.shape[1] - 1
+    for r in range(first, last):
+        bound, n = least[r], counts[r]
+        for i in range(listed.shape[0]):
+            c = listed[i] - column
+            value = number(pre[r, c]) + bias[c]
+            if value > bound:
+                values[r, n] = value
+                ids[r, n] = listed[i]
+                n += 1
+                if n > capacity:
+                    bound = largest_first(values[r], ids[r], n, k)
+                    n = k
+        counts[r] = n
+        least[r] = bound
+
+
+@compiled
+def sort_by_id(values: Array, ids: Array, n: int) -> None:
+    """Put the first n entries into the order of their ids."""
+    if n > 64:
+        order = np.argsort(ids[:n])
+        values[:n] = values[:n][order]
+        ids[:n] = ids[:n][order]
+        return
+    for i in range(1, n):
+        value, identity = values[i], ids[i]
+        j = i
+        while j > 0 and ids[j - 1] > identity:
+            values[j], ids[j] = values[j - 1], ids[j - 1]
+            j -= 1
+        values[j], ids[j] = value, identity
+
+
+@compiled
+def finish_largest(
+    first: int, last: int, k: int, values: Array, ids: Array, counts: Array, out_values: Array, out_ids: Array
+) -> None:
+    """Prune each row to its k largest, sort them by feature, and write them to the flat outputs [B · k].
+
+    A row with NaN may have fewer: what is missing becomes NaN, for the trainer to see.
+    """
+    for r in range(first, last):
+        for i in range(counts[r], k):
+            values[r, i] = np.nan
+            ids[r, i] = i
+        largest_first(values[r], ids[r], counts[r], k)
+        sort_by_id(values[r], ids[r], k)
+        out_values[r * k : (r + 1) * k] = values[r, :k]
+        out_ids[r * k : (r + 1) * k] = ids[r, :k]
+
+
+@compiled
+def count_above(first: int, last: int, pre: Array, limits: Array, counts: Array) -> None:
+    """``counts[r]`` = how many columns of row r exceed their limit."""
+    for r in range(first, last):
+        row = pre[r]
+        n = 0
+        for c in range(row.shape[0]):
+            n += number(row[c]) > limits[c]
+        counts[r] = n
+
+
+@compiled
+def write_above(
+    first: int, last: int, pre: Array, limits: Array, bias: Array, column: int, offsets: Array,
+    out_values: Array, out_ids: Array,
+) -> None:  # fmt: skip
+    """Write what `count_above` counted, with the bias added, at ``offsets[r]`` on."""
+    columns = pre.shape[1]
+    width = 64
+    for r in range(first, last):
+        row = pre[r]
+        n, end = offsets[r], offsets[r + 1]
+        for start in range(0, columns, width):
+            if n == end:
+                break
+            stop = min(start + width, columns)
+            found = 0
+            for c in range(start, stop):
+                found += number(row[c]) > limits[c]
+            if found:
+                for c in range(start, stop):
+                    if number(row[c]) > limits[c]:
+                        out_values[n] = number(row[c]) + bias[c]
+                        out_ids[n] = column + c
+                        n += 1
+
+
+@compiled
+def append_rows(
+    first: int, last: int, offsets: Array, values: Array, ids: Array, ends: Array, out_values: Array, out_ids: Array
+) -> None:
+    """Copy the entries of each row behind those that the row has in the output; ``ends`` [B] move on."""
+    for r in range(first, last):
+        place = ends[r]
+        for j in range(offsets[r], offsets[r + 1]):
+            out_values[place] = values[j]
+            out_ids[place] = ids[j]
+            place += 1
+        ends[r] = place
+
+
+@compiled
+def score_candidates(
+    first: int, last: int, x: Array, W: Array, bias: Array, k: int, values: Array, ids: Array, counts: Array
+) -> None:
+    """Prune each row to its k best candidates and compute those exactly: ``⟨x row, W row of the id⟩ + bias``."""
+    width = x.shape[1]
+    for r in range(first, last):
+        n = min(counts[r], k)
+        largest_first(values[r], ids[r], counts[r], n)
+        counts[r] = n
+        row = x[r]
+        for i in range(n):
+            feature = ids[r, i]
+            weights = W[feature]
+            total = row.dtype.type(0)
+            for d in range(width):
+                total += row[d] * weights[d]
+            values[r, i] = total + bias[feature]
+
+
+# --- sparse products ------------------------------------------------------------------------------------------------
+
+
+@compiled
+def dots(first: int, last: int, offsets: Array, ids: Array, left: Array, right: Array, out: Array) -> None:
+    """``out[j] = ⟨left row, right[ids[j]]⟩`` for the entries j of each row."""
+    width = left.shape[1]
+    for r in range(first, last):
+        row = left[r]
+        for j in range(offsets[r], offsets[r + 1]):
+            other = right[ids[j]]
+            total = row.dtype.type(0)
+            for d in range(width):
+                total += row[d] * other[d]
+            out[j] = total
+
+
+@compiled
+def weighted_sums(first: int, last: int, offsets: Array, ids: Array, factors: Array, rows: Array, out: Array) -> None:
+    """``out[r] = Σ_j factors[j] · rows[ids[j]]`` over the entries j of each group r; zero for an empty one."""
+    width = rows.shape[1]
+    for r in range(first, last):
+        total = out[r]
+        total[:] = 0
+        j, end = offsets[r], offsets[r + 1]
+        # Four at a time: the sums are read and written once for all of them.
+        while j + 4 <= end:
+            a, b, c, d = rows[ids[j]], rows[ids[j + 1]], rows[ids[j + 2]], rows[ids[j + 3]]
+            fa, fb, fc, fd = factors[j], factors[j + 1], factors[j + 2], factors[j + 3]
+            for i in range(width):
+                total[i] += fa * a[i] + fb * b[i] + fc * c[i] + fd * d[i]
+            j += 4
+        while j < end:
+            row, factor = rows[ids[j]], factors[j]
+            for i in range(width):
+                total[i] += factor * row[i]
+            j += 1
+
+
+@compiled
+def transpose(offsets: Array, ids: Array, starts: Array, out_rows: Array, out_order: Array) -> None:
+    """Deal entries out by feature, rows ascending; ``starts`` [F] are where each feature's entries go, and move on."""
+    for r in range(offsets.shape[0] - 1):
+        for j in range(offsets[r], offsets[r + 1]):
+            place = starts[ids[j]]
+            starts[ids[j]] = place + 1
+            out_rows[place] = r
+            out_order[place] = j
+
+
+# --- the optimizer --------------------------------------------------------------------------------------------------
+
+
+@compiled
+def adam(
+    first: int, last: int, rows: Array, gradient: Array, W: Array, mean: Array, square: Array, steps: Array,
+    rate: float, beta1: float, beta2: float, epsilon: float, factor: float, unit: bool,
+) -> None:  # fmt: skip
+    """See `reference.adam_rows`; ``gradient[i]`` belongs to row ``rows[i]`` of W."""
+    number = W.dtype.type
+    width = W.shape[1]
+    b1, b2 = number(beta1), number(beta2)
+    c1, c2 = number(1.0 - beta1), number(1.0 - beta2)
+    small, scale = number(epsilon), number(factor)
+    for i in range(first, last):
+        r = rows[i]
+        w, m, s, g = W[r], mean[r], square[r], gradient[i]
+        steps[r] += 1
+        step_size = number(rate / (1.0 - beta1 ** steps[r]))
+        root = number(1.0 / np.sqrt(1.0 - beta2 ** steps[r]))
+        along = number(0)
+        if unit:
+            for d in range(width):
+                along += g[d] * w[d]
+        norm = number(0)
+        for d in range(width):
+            slope = (g[d] - along * w[d]) * scale
+            m[d] = b1 * m[d] + c1 * slope
+            s[d] = b2 * s[d] + c2 * slope * slope
+            moved = w[d] - step_size * m[d] / (np.sqrt(s[d]) * root + small)
+            w[d] = moved
+            norm += moved * moved
+        if unit:
+            inverse = number(1) / np.sqrt(norm)
+            for d in range(width):
+                w[d] *= inverse

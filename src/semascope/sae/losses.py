@@ -1,0 +1,33 @@
+"""What the variants' losses are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _SquaredError(torch.autograd.Function):
+    """Keeps one tensor of the size of the batch, and reuses it for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, reconstruction_BD: Tensor, target_BD: Tensor) -> Tensor:
+        error_BD = reconstruction_BD - target_BD
+        ctx.save_for_backward(error_BD)
+        return torch.linalg.vector_norm(error_BD).square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        [error_BD] = ctx.saved_tensors
+        return error_BD * (2.0 * gradients[0]), None
+
+
+def squared_error(reconstruction_BD: Tensor, target_BD: Tensor) -> Tensor:
+    """``‖x̂ − x‖²``, summed over the batch; differentiable in the reconstruction."""
+    return _SquaredError.apply(reconstruction_BD, target_BD)
+
+
+def squared_deviation(x_BD: Tensor) -> Tensor:
+    """``Σ ‖x − mean(x)‖²`` over the batch: what a dictionary that knows only the mean leaves unexplained."""
+    return torch.linalg.vector_norm(x_BD).square() - x_BD.sum(dim=0).square().sum() / len(x_BD)
