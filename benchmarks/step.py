@@ -7,13 +7,15 @@ firing record and statistics, as in `semascope.training.train`. The matrix produ
 batch, in float32, whatever the step's precision. Both are timed in one process, in turn; ``ratio`` is the median of the
 step's time over the product's. For l1 the encoder's bias is lowered until the wanted number of features is active, as
 late in a training. With --peers the training steps of SAELens, sparsify and dictionary_learning follow, each in its own
-code and over its own product, from the environment that 'make peers' makes.
+code and over its own product, from the environment that 'make peers' makes. ``peak_gb``: the most memory that the
+process has held so far, in GiB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import time
@@ -37,6 +39,8 @@ from semascope.sae import (
 from semascope.training.firing import FiringRecord
 from semascope.training.metrics import Meter
 from semascope.training.optimizer import RowAdam
+
+PRODUCT_FEATURES = 1 << 16
 
 # Matryoshka is a setting of any variant.
 CASES: dict[str, VariantConfig] = {
@@ -69,12 +73,15 @@ def measure(
     autoencoder.precision = precision
     optimizer = RowAdam(autoencoder.named_parameters(), unit_rows=autoencoder.unit_rows)
     firing, meter = FiringRecord(features), Meter()
-    product_BF = torch.empty(batch, features)
+    # The product of a wide dictionary goes by parts, so that it fits into memory.
+    parts = [slice(first, first + PRODUCT_FEATURES) for first in range(0, features, PRODUCT_FEATURES)]
+    product_BP = torch.empty(batch, min(features, PRODUCT_FEATURES))
     active: list[int] = []
 
     def product() -> None:
         with torch.no_grad():
-            torch.mm(x_BD, autoencoder.W_enc_FD.T, out=product_BF)
+            for part in parts:
+                torch.mm(x_BD, autoencoder.W_enc_FD[part].T, out=product_BP[:, : len(autoencoder.W_enc_FD[part])])
 
     def step() -> None:
         losses = autoencoder.loss(x_BD, Moment(0.5))
@@ -106,6 +113,7 @@ def measure(
         "ratio": round(statistics.median(ratios), 2),
         "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
         "tokens_per_second": round(batch / statistics.median(seconds[step])),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
 
 

@@ -36,9 +36,10 @@ def test_a_small_demo_on_the_real_model_gives_readable_features(tmp_path: Path) 
 
     index = run.index()
     assert index.n_alive > 1900
-    french = index.page(scores["french"]["feature"])
-    shown = "".join(index.token_texts[token] for example in french.top[:10] for token in example.tokens)
-    assert sum(shown.count(word) for word in (" de ", " la ", " et ", " le ", " les ")) > 10
+    # The feature that tells Python code from other text is at its strongest in code.
+    code = index.page(scores["code"]["feature"])
+    shown = ["".join(index.token_texts[token] for token in example.tokens) for example in code.top[:10]]
+    assert sum(any(sign in text for sign in ("_", "=", "()", "({")) for text in shown) >= 7
     assert any(feature.top_tokens for feature in index.list(search="city"))
     report = run.report().read_text(encoding="utf-8")
     assert "Famous people" in report

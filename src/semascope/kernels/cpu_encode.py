@@ -136,7 +136,7 @@ class _Above:
         block = Pattern.from_counts(counts_B, ids_K, self.problem.n_features)
         values_K = bias_C.new_empty(len(ids_K))
         places = arrays(block.row_offsets, values_K, ids_K)
-        over_rows(loops.write_above, n_rows, pre, limits, bias, first, *places)
+        over_rows(loops.write_above, n_rows, pre, limits, -limits, bias, first, min(LANES, last - first), *places)
         self.blocks.append((block, values_K))
 
     def finish(self) -> tuple[Pattern, Tensor]:
@@ -167,7 +167,7 @@ class _LargestOfBatch:
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
         self.above.add(pre_BC, first, last)
         held_K = torch.cat([values_K for _, values_K in self.above.blocks])
-        if len(held_K) > 2 * self.wanted:
+        if len(held_K) > 3 * self.wanted:
             bound = _kth_largest(held_K, self.wanted)
             if self.problem.fast:
                 bound -= self.problem.product_errors_F.max().item() + ROUNDING_ERROR * bound

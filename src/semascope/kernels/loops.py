@@ -192,28 +192,30 @@ def count_above(first: int, last: int, pre: Array, limits: Array, counts: Array)
 
 @compiled
 def write_above(
-    first: int, last: int, pre: Array, limits: Array, bias: Array, column: int, offsets: Array,
-    out_values: Array, out_ids: Array,
+    first: int, last: int, pre: Array, limits: Array, below: Array, bias: Array, column: int, lanes: int,
+    offsets: Array, out_values: Array, out_ids: Array,
 ) -> None:  # fmt: skip
-    """Write what `count_above` counted, with the bias added, at ``offsets[r]`` on."""
+    """Write what `count_above` counted, with the bias added, at ``offsets[r]`` on.
+
+    ``below`` is ``-limits``: a lane whose maximum of ``pre − limit`` is not positive need not be searched.
+    """
     columns = pre.shape[1]
-    width = 64
+    maxima = np.empty(lanes, bias.dtype)
     for r in range(first, last):
+        start, end = offsets[r], offsets[r + 1]
+        if start == end:
+            continue
         row = pre[r]
-        n, end = offsets[r], offsets[r + 1]
-        for start in range(0, columns, width):
-            if n == end:
-                break
-            stop = min(start + width, columns)
-            found = 0
-            for c in range(start, stop):
-                found += number(row[c]) > limits[c]
-            if found:
-                for c in range(start, stop):
+        maxima_by_lane(row, below, maxima)
+        n = start
+        for lane in range(lanes):
+            if maxima[lane] > 0:
+                for c in range(lane, columns, lanes):
                     if number(row[c]) > limits[c]:
                         out_values[n] = number(row[c]) + bias[c]
                         out_ids[n] = column + c
                         n += 1
+        sort_by_id(out_values[start:end], out_ids[start:end], end - start)
 
 
 @compiled

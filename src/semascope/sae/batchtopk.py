@@ -20,7 +20,7 @@ from semascope.sae.topk import TopKConfig
 
 THRESHOLD_MOMENTUM = 0.9
 # Where to start looking for the smallest activation that stays: somewhat below where it was lately.
-LIKELY_SHARE = 0.8
+LIKELY_SHARE = 0.93
 
 
 class BatchTopKConfig(TopKConfig):
