@@ -5,10 +5,9 @@
 The step is everything between a batch in hand and updated parameters: loss, gradients, clipping, Adam, unit rows,
 firing record and statistics, as in `semascope.training.train`. The matrix product is that of the encoder on the same
 batch, in float32, whatever the step's precision. Both are timed in one process, in turn; ``ratio`` is the median of the
-step's time over the product's. For l1 the encoder's bias is lowered until the wanted number of features is active, as
-late in a training. With --peers the training steps of SAELens, sparsify and dictionary_learning follow, each in its own
-code and over its own product, from the environment that 'make peers' makes. ``peak_gb``: the most memory that the
-process has held so far, in GiB.
+step's time over the product's. ``peak_gb``: the most memory that the process has held so far, in GiB. With --peers the
+training steps of SAELens, sparsify and dictionary_learning follow, each in its own code and over its own product, from
+the environment that 'make peers' makes.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from semascope.sae import (
     MATRYOSHKA_PREFIXES,
     VARIANTS,
     BatchTopKConfig,
-    L1Config,
     Moment,
     SparseAutoencoder,
     VariantConfig,
@@ -51,15 +49,8 @@ CASES: dict[str, VariantConfig] = {
 
 def prepared(variant: str, x_BD: torch.Tensor, features: int, l0: int) -> SparseAutoencoder:
     """An initialised autoencoder with about ``l0`` active features a token."""
-    config = CASES[variant]
-    config = config.with_l0(l0) if config.target_l0() else config
-    autoencoder = build(config, width=x_BD.shape[1], features=features)
-    autoencoder.initialize(x_BD, torch.Generator().manual_seed(0))
-    if isinstance(config, L1Config):
-        with torch.no_grad():
-            pre_BF = x_BD[:512] @ autoencoder.W_enc_FD.T
-            autoencoder.b_enc_F.fill_(-pre_BF.flatten().kthvalue(pre_BF.numel() - 512 * l0).values.item())
-            autoencoder.get_buffer("active_share").fill_(l0 / features)
+    autoencoder = build(CASES[variant].with_l0(l0), width=x_BD.shape[1], features=features)
+    autoencoder.initialize(x_BD, x_BD, torch.Generator().manual_seed(0))
     return autoencoder
 
 
@@ -71,7 +62,9 @@ def measure(
     x_BD = torch.randn(batch, width, generator=generator)
     autoencoder = prepared(variant, x_BD, features, l0)
     autoencoder.precision = precision
-    optimizer = RowAdam(autoencoder.named_parameters(), unit_rows=autoencoder.unit_rows)
+    optimizer = RowAdam(
+        autoencoder.named_parameters(), unit_rows=autoencoder.unit_rows, rate_factors=autoencoder.rate_factors
+    )
     firing, meter = FiringRecord(features), Meter()
     # The product of a wide dictionary goes by parts, so that it fits into memory.
     parts = [slice(first, first + PRODUCT_FEATURES) for first in range(0, features, PRODUCT_FEATURES)]

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 import semascope
 from semascope.cli.main import app
 from semascope.cli.values import count
+from semascope.cli.variants import variant_settings
+from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("demo", "train", "eval", "index", "features", "report")
@@ -74,6 +76,17 @@ def test_search_finds_or_says_that_it_found_nothing(run: Path) -> None:
     assert "No feature fires on 'zebra'" in semascope_("features", str(run), "--search", "zebra").output
 
 
+def test_settings_of_variants_come_from_options() -> None:
+    assert variant_settings("topk", l0=8) == {"variant": "topk", "k": 8}
+    assert variant_settings("gated", coefficient=0.5) == {"variant": "gated", "coefficient": 0.5, "l0": None}
+    options = ["bandwidth=0.1", "recipe=gemma-scope", "prefixes=[0.5, 1]", "l0=none"]
+    assert variant_settings("jumprelu", options=options) == {
+        "variant": "jumprelu", "bandwidth": 0.1, "recipe": "gemma-scope", "prefixes": [0.5, 1], "l0": None,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="exclude each other"):
+        variant_settings("l1", l0=8, coefficient=2.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,8 +97,12 @@ def test_search_finds_or_says_that_it_found_nothing(run: Path) -> None:
         (["train", "tiny", "--data", "{corpus}", "--layer", "middle", "--out", "{tmp}"], "'middle' is not a site"),
         (["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--variant", "pca"], "'pca'"),
         (
-            ["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--variant", "l1", "--l0", "8"],
-            "--l0",
+            ["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--coefficient", "8"],
+            "--coefficient is a setting of l1",
+        ),
+        (
+            ["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--option", "bandwidth=1"],
+            "auxiliary_k",
         ),
         (["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--features", "many"], "'many'"),
         (["train", "tiny", "--data", "{corpus}", "--layer", "1", "--out", "{tmp}", "--held-out", "3"], "held_out"),

@@ -28,7 +28,7 @@ def perfect() -> SparseAutoencoder:
     autoencoder = build(L1Config(), width=WIDTH, features=2 * WIDTH)
     with torch.no_grad():
         autoencoder.W_enc_FD.copy_(torch.cat([torch.eye(WIDTH), -torch.eye(WIDTH)]))
-        autoencoder.W_dec_FD.copy_(autoencoder.W_enc_FD)
+        autoencoder.W_dec_FO.copy_(autoencoder.W_enc_FD)
     return autoencoder
 
 
@@ -37,7 +37,7 @@ def mean_only() -> SparseAutoencoder:
     values = torch.cat([a.values_ND for _, a in harvest(MODEL, SITE, windows(), OutlierFilter())])
     autoencoder = build(TopKConfig(k=1), width=WIDTH, features=4)
     with torch.no_grad():
-        autoencoder.b_dec_D.copy_(values.mean(dim=0))
+        autoencoder.b_dec_O.copy_(values.mean(dim=0))
     return autoencoder
 
 
@@ -65,7 +65,7 @@ def test_a_dictionary_that_knows_only_the_mean_explains_nothing_and_recovers_not
 def test_figures_equal_those_computed_by_hand() -> None:
     autoencoder = perfect()
     with torch.no_grad():
-        autoencoder.W_dec_FD.mul_(0.7)
+        autoencoder.W_dec_FO.mul_(0.7)
     batches = windows()
     report = evaluate_reconstruction(MODEL, SITE, autoencoder, batches, ce_tokens=10**6)
     values = torch.cat([a.values_ND for _, a in harvest(MODEL, SITE, batches, OutlierFilter())]).double()

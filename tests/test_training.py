@@ -41,7 +41,7 @@ def config(variant: VariantConfig | None = None, **changes: Any) -> TrainingConf
 def test_planted_features_are_found_back(variant: VariantConfig, least_similarity: float, tmp_path: Path) -> None:
     stream = PlantedStream()
     trained = train(stream, config(variant, tokens=256 * 800), width=16, folder=tmp_path)
-    found = trained.W_dec_FD / trained.W_dec_FD.norm(dim=1, keepdim=True)
+    found = trained.W_dec_FO / trained.W_dec_FO.norm(dim=1, keepdim=True)
     best = (stream.directions_PD @ found.T).max(dim=1).values
     assert best.mean() > least_similarity
     assert (best > 0.9).float().mean() >= 0.9
@@ -62,8 +62,8 @@ def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A third of the features starts far below zero: AuxK brings them back, and without it they stay dead."""
     initialize = TopKAutoencoder.initialize
 
-    def initialize_with_dead_ones(self: TopKAutoencoder, sample: torch.Tensor, generator: torch.Generator) -> None:
-        initialize(self, sample, generator)
+    def initialize_with_dead_ones(self: TopKAutoencoder, *given: Any) -> None:
+        initialize(self, *given)
         with torch.no_grad():
             self.b_enc_F[:80] = -6.0
 

@@ -280,7 +280,7 @@ class Run:
                         break
             in_residual_stream = self.site.kind != "mlp_in"
             builder.finish(
-                dictionary.W_dec_FD.detach(),
+                dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if in_residual_stream else None,
                 token_text=lambda token: pieces([token], tokenizer)[0].text,
                 provenance={

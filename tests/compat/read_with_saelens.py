@@ -22,7 +22,7 @@ def check(folder: Path) -> None:
     sae = sae_lens.SAE.load_from_disk(folder)
     expected = load_file(folder.with_suffix(".safetensors"))
     codes_BF = sae.encode(expected["x_BD"])
-    found = {"codes_BF": codes_BF, "reconstruction_BD": sae.decode(codes_BF)}
+    found = {"codes_BF": codes_BF, "reconstruction_BO": sae(expected["x_BD"])}
     differences = [f"{name} {(tensor - expected[name]).abs().max():.1e}" for name, tensor in found.items()]
     print(f"{folder.name}: {type(sae).__name__}, largest absolute differences: {', '.join(differences)}")
     for name, tensor in found.items():

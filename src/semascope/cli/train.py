@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from semascope.cli.terminal import console
 from semascope.cli.values import count
-from semascope.errors import ConfigError
+from semascope.cli.variants import variant_settings
 
 
 def train(
@@ -20,11 +20,18 @@ def train(
     data: Annotated[str, typer.Option(help="A file, a folder, a Hugging Face dataset, or 'sample'.")],
     layer: Annotated[str, typer.Option(help="A layer (its output), or a site: mlp_out.15, attn_out.3, resid_pre.0 …")],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
-    variant: Annotated[str, typer.Option(help="How codes are made sparse: topk, batchtopk or l1.")] = "topk",
+    variant: Annotated[
+        str, typer.Option(help="How codes are made sparse: topk, batchtopk, jumprelu, gated, l1 or kl.")
+    ] = "topk",
     matryoshka: Annotated[bool, typer.Option(help="Prefixes of 1/16, 1/8, 1/4 and 1/2 must reconstruct too.")] = False,
     features: Annotated[int, typer.Option(parser=count, help="Features of the dictionary.", metavar="N")] = 8192,
-    l0: Annotated[int | None, typer.Option(help="Active features a token (topk, batchtopk; default 32).")] = None,
-    l1_coefficient: Annotated[float | None, typer.Option(help="λ of the sparsity penalty (l1; default 5).")] = None,
+    l0: Annotated[int | None, typer.Option(help="Active features a token; default 32, except for l1.")] = None,
+    coefficient: Annotated[
+        float | None, typer.Option(help="λ of the sparsity penalty, instead of an L0 (l1: default 5; jumprelu, gated).")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
+    ] = None,
     tokens: Annotated[int, typer.Option(parser=count, help="Activations shown in all.", metavar="N")] = 2_000_000,
     passes: Annotated[int, typer.Option(help="Passes over tokens / passes harvested activations, kept on disk.")] = 1,
     keep_activations: Annotated[bool, typer.Option(help="Keep them on disk also with one pass.")] = False,
@@ -69,7 +76,9 @@ def train(
         corpus=CorpusConfig(source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seed),
         training=TrainingConfig.model_validate(
             {
-                "variant": variant_settings(variant, l0=l0, l1_coefficient=l1_coefficient, matryoshka=matryoshka),
+                "variant": variant_settings(
+                    variant, l0=l0, coefficient=coefficient, matryoshka=matryoshka, options=option or ()
+                ),
                 "features": features,
                 "tokens": tokens,
                 "batch_tokens": batch,
@@ -90,25 +99,3 @@ def train(
     run.train()
     console.print(figures(run.evaluate()))
     console.print(f"Next: [cyan]semascope index {escape(str(out))}[/]")
-
-
-def variant_settings(
-    variant: str, *, l0: int | None = None, l1_coefficient: float | None = None, matryoshka: bool = False
-) -> dict[str, Any]:
-    """The settings of a variant from the options of the command. Raises ConfigError for one that it does not have."""
-    from semascope.sae import MATRYOSHKA_PREFIXES, VARIANTS
-
-    if variant not in VARIANTS:
-        raise ConfigError(f"there is no variant '{variant}': choose one of {', '.join(VARIANTS)}")
-    given = {"--l0": ("k", l0), "--l1-coefficient": ("coefficient", l1_coefficient)}
-    settings: dict[str, Any] = {"variant": variant}
-    if matryoshka:
-        settings["prefixes"] = MATRYOSHKA_PREFIXES
-    for option, (name, value) in given.items():
-        if value is None:
-            continue
-        if name not in VARIANTS[variant].model_fields:
-            takers = ", ".join(v for v, config in VARIANTS.items() if name in config.model_fields)
-            raise ConfigError(f"{option} is a setting of {takers}, and the variant is {variant}: leave it out")
-        settings[name] = value
-    return settings

@@ -128,7 +128,7 @@ def _reconstruct(
             x_ND = activations.values_ND.float()
             codes = autoencoder.encode(x_ND)
             active_N = x_ND.new_zeros(len(x_ND)).index_add_(0, codes.row_ids(), (codes.values > 0).float())
-            error_N = (x_ND - autoencoder.decode(codes)).double().square().sum(dim=1)
+            error_N = (x_ND - autoencoder.predict(x_ND, codes)).double().square().sum(dim=1)
             squares_N = x_ND.double().square().sum(dim=1)
             quantities = torch.stack([torch.ones_like(error_N), active_N.double(), error_N, squares_N], dim=1).cpu()
             window_N = activations.windows_N - text.first_window
@@ -165,8 +165,8 @@ def _predict(
             x_BTD = seen[0]
             keep_BT = outliers.keep(x_BTD)
             reconstructed_BTD, ablated_BTD = x_BTD.clone(), x_BTD.clone()
-            codes = autoencoder.encode(x_BTD[keep_BT].float())
-            reconstructed_BTD[keep_BT] = autoencoder.decode(codes).to(x_BTD.dtype)
+            x_ND = x_BTD[keep_BT].float()
+            reconstructed_BTD[keep_BT] = autoencoder.predict(x_ND, autoencoder.encode(x_ND)).to(x_BTD.dtype)
             ablated_BTD[keep_BT] = mean_D.to(x_BTD)
 
             targets_BT = tokens_BT[:, 1:]

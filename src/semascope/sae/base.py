@@ -1,18 +1,19 @@
 """What every sparse autoencoder has in common: parameters, inference, folding. Mathematics only.
 
-B rows, D width of the activations, F features, K active entries of a batch.
+B rows, D width of the activations, O width of what is reconstructed (D but for transcoders), F features, K active
+entries of a batch.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Generic, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
@@ -32,6 +33,10 @@ class VariantConfig(BaseModel):
     prefixes: tuple[float, ...] = (1.0,)
     """Parts of the dictionary, ascending to 1, that must reconstruct by themselves: more than one is Matryoshka."""
 
+    auxiliary_k: int = Field(default=256, ge=1)
+    auxiliary_coefficient: float = Field(default=1 / 32, ge=0)
+    """AuxK: up to so many dead features a token model what the live ones leave over; 0 turns it off."""
+
     @field_validator("prefixes")
     @classmethod
     def _ascend_to_one(cls, prefixes: tuple[float, ...]) -> tuple[float, ...]:
@@ -40,8 +45,13 @@ class VariantConfig(BaseModel):
         return prefixes
 
     def default_learning_rate(self, *, features: int, steps: int) -> float:
-        """The learning rate when the user asks for none, from the number of features and of optimizer steps."""
-        raise NotImplementedError
+        """The learning rate when the user asks for none.
+
+        ``2e-4 / √(F / 2¹⁴)``, the published law for long runs (Gao et al., 2024); more for short ones, by the square
+        root of their steps.
+        """
+        long_run = 2e-4 / (features / 2**14) ** 0.5
+        return min(2e-3, long_run * max(1.0, 50_000 / max(1, steps)) ** 0.5)
 
     def target_l0(self) -> float | None:
         """The L0 that these settings ask for, or None where the loss alone decides it."""
@@ -57,6 +67,20 @@ class VariantConfig(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=VariantConfig, default=VariantConfig, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a dictionary. ``output_width``: of a transcoder, which takes activations of one site and predicts
+    those of another (Dunefsky et al., "Transcoders Find Interpretable LLM Feature Circuits", 2024); None for an
+    autoencoder. ``skip``: whether a linear map of the input is added to the prediction (Paulo et al., "Transcoders Beat
+    Sparse Autoencoders for Interpretability", 2025).
+    """
+
+    width: int
+    features: int
+    output_width: int | None = None
+    skip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +115,49 @@ class Losses:
 
 
 class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
-    """A dictionary of F directions in a space of width D, and the encoder that finds a sparse code for a vector.
+    """A dictionary of F directions in a space of width O, and the encoder that finds a sparse code for a vector.
 
-    ``x̂ = b_dec + Σ_i f_i(x) · W_dec_i``, with ``f`` from ``(x − b_dec·[centred]) · W_enc + b_enc``. Weights are
-    feature-major: row i of ``W_enc_FD`` and of ``W_dec_FD`` belongs to feature i.
+    ``ŷ = b_dec + Σ_i f_i(x) · W_dec_i + [skip] W_skip x``, with ``f`` from ``(x − b_dec·[centred]) · W_enc +
+    b_enc``; an autoencoder's ŷ stands for x itself, a transcoder's for the activation at another site. Weights are
+    feature-major: row i of ``W_enc_FD`` and of ``W_dec_FO`` belongs to feature i.
 
     ``precision``: of the encoder's product in training, see `semascope.kernels.Precision`; inference is always in full.
+    ``unit_rows``: the parameters whose rows have norm 1 throughout training. ``rate_factors``: how much faster than the
+    others some parameters learn.
     """
 
-    centred: ClassVar[bool]
-    unit_rows: ClassVar[tuple[str, ...]] = ()
-    """The parameters whose rows have norm 1 throughout training."""
+    centres: ClassVar[bool] = False
+    """Whether autoencoders of this variant subtract ``b_dec`` from their input; transcoders never do."""
 
-    def __init__(self, width: int, features: int, config: ConfigT, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, shape: Shape, config: ConfigT, *, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        self.width, self.features, self.config = width, features, config
+        self.shape, self.config = shape, config
+        self.width, self.features = shape.width, shape.features
+        self.output_width = shape.output_width or shape.width
+        self.centred = self.centres and shape.output_width is None
         self.precision: Precision = "full"
-        self.W_enc_FD = nn.Parameter(torch.zeros(features, width, device=device))
-        self.b_enc_F = nn.Parameter(torch.zeros(features, device=device))
-        self.W_dec_FD = nn.Parameter(torch.zeros(features, width, device=device))
-        self.b_dec_D = nn.Parameter(torch.zeros(width, device=device))
+        self.unit_rows: tuple[str, ...] = ()
+        self.rate_factors: Mapping[str, float] = {}
+
+        def zeros(*sizes: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(*sizes, device=device))
+
+        self.W_enc_FD = zeros(self.features, self.width)
+        self.b_enc_F = zeros(self.features)
+        self.W_dec_FO = zeros(self.features, self.output_width)
+        self.b_dec_O = zeros(self.output_width)
+        self.W_skip_OD = zeros(self.output_width, self.width) if shape.skip else None
 
     @abstractmethod
-    def initialize(self, sample_BD: Tensor, generator: torch.Generator) -> None:
-        """Set the parameters for training on activations like ``sample_BD`` (scaled: mean squared norm D)."""
+    def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
+        """Set the parameters for training on activations like these (scaled: mean squared norms D and O)."""
+
+    def loss(self, x_BD: Tensor, moment: Moment, target_BO: Tensor | None = None) -> Losses:
+        """The loss that training minimises on a batch of scaled activations; a transcoder's target comes with it."""
+        return self._loss(x_BD, x_BD if target_BO is None else target_BO, moment)
 
     @abstractmethod
-    def loss(self, x_BD: Tensor, moment: Moment) -> Losses:
-        """The loss that training minimises on a batch of scaled activations."""
+    def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses: ...
 
     @abstractmethod
     def selection(self) -> Selection:
@@ -134,9 +173,14 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         """The parts of the dictionary that must reconstruct by themselves, in features."""
         return [max(1, round(prefix * self.features)) for prefix in self.config.prefixes]
 
-    def reconstruction(self, pattern: Pattern, values_K: Tensor, x_BD: Tensor) -> Reconstruction:
-        """How well codes give a batch back, with the whole dictionary and with each of its prefixes."""
-        return reconstruction(pattern, values_K, self.W_dec_FD, self.b_dec_D, x_BD, self.prefix_sizes)
+    def reconstruction(self, pattern: Pattern, values_K: Tensor, x_BD: Tensor, target_BO: Tensor) -> Reconstruction:
+        """How well codes give the target, with the whole dictionary and with each of its prefixes."""
+        rest_BO = self.beyond_skip(x_BD, target_BO)
+        return reconstruction(pattern, values_K, self.W_dec_FO, self.b_dec_O, rest_BO, self.prefix_sizes)
+
+    def beyond_skip(self, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """What the codes have to give: the target without what the skip connection predicts."""
+        return target_BO if self.W_skip_OD is None else target_BO - x_BD @ self.W_skip_OD.T
 
     def preactivations(self, x_BD: Tensor, selections: Sequence[Selection]) -> list[tuple[Pattern, Tensor]]:
         """What the encoder computes in training, where each selection keeps it."""
@@ -145,7 +189,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
     @property
     def centre_D(self) -> Tensor | None:
         """What is subtracted from the input before encoding."""
-        return self.b_dec_D if self.centred else None
+        return self.b_dec_O if self.centred else None
 
     @torch.no_grad()
     def encode(self, x_BD: Tensor) -> Codes:
@@ -160,20 +204,37 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:
-        """Reconstructions [B, D] of a batch of codes."""
-        return decode(Pattern.of(codes), codes.values, self.W_dec_FD) + self.b_dec_D
+        """[B, O]: what a batch of codes stands for, without the skip connection."""
+        return decode(Pattern.of(codes), codes.values, self.W_dec_FO) + self.b_dec_O
 
     @torch.no_grad()
-    def folded(self, scale: float) -> Self:
+    def predict(self, x_BD: Tensor, codes: Codes) -> Tensor:
+        """[B, O]: the reconstruction (an autoencoder's) or prediction (a transcoder's) from activations and codes."""
+        decoded_BO = self.decode(codes)
+        return decoded_BO if self.W_skip_OD is None else decoded_BO + x_BD @ self.W_skip_OD.T
+
+    @torch.no_grad()
+    def folded(self, scale: float, output_scale: float | None = None) -> Self:
         """The same dictionary for unscaled activations and with decoder rows of norm 1.
 
         Trained on ``s·x``, it takes ``x`` afterwards; a feature's activation becomes the norm of what the feature
-        adds to the reconstruction, in the model's own units. The reconstruction is the same.
+        adds to the reconstruction, in the model's own units. The reconstruction is the same. ``output_scale``: that of
+        a transcoder's target.
         """
-        norms_F = self.W_dec_FD.norm(dim=1).clamp_min(torch.finfo(self.W_dec_FD.dtype).tiny)
-        folded = type(self)(self.width, self.features, self.config, device=self.W_dec_FD.device)
-        folded.W_enc_FD.copy_(self.W_enc_FD * norms_F[:, None])
-        folded.b_enc_F.copy_(self.b_enc_F * norms_F / scale)
-        folded.W_dec_FD.copy_(self.W_dec_FD / norms_F[:, None])
-        folded.b_dec_D.copy_(self.b_dec_D / scale)
+        output_scale = output_scale or scale
+        norms_F = self.W_dec_FO.norm(dim=1).clamp_min(torch.finfo(self.W_dec_FO.dtype).tiny)
+        folded = type(self)(self.shape, self.config, device=self.W_dec_FO.device)
+        folded.load_state_dict(self.state_dict())
+        folded.centred = self.centred
+        folded.W_dec_FO.div_(norms_F[:, None])
+        folded.b_dec_O.div_(output_scale)
+        if folded.W_skip_OD is not None:
+            folded.W_skip_OD.mul_(scale / output_scale)
+        folded.W_enc_FD.mul_(scale)
+        folded.change_units(norms_F / output_scale)
         return folded
+
+    def change_units(self, units_F: Tensor) -> None:
+        """Multiply every feature's activations with a positive number, by its encoder."""
+        self.W_enc_FD.mul_(units_F[:, None])
+        self.b_enc_F.mul_(units_F)

@@ -7,15 +7,15 @@ activation that batches kept in training.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from semascope.kernels import Above, BatchTopK, Selection
 from semascope.sae.auxiliary import normalized_losses
-from semascope.sae.base import Losses, Moment, SparseAutoencoder
-from semascope.sae.initial import tied_unit_rows
+from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.initial import unit_rows_about_the_median
 from semascope.sae.topk import TopKConfig
 
 THRESHOLD_MOMENTUM = 0.9
@@ -32,31 +32,29 @@ class BatchTopKConfig(TopKConfig):
 class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     """``f = ReLU(top_kB(pre))`` in training, ``f = pre · [pre > θ]`` afterwards; the loss is that of TopK."""
 
-    centred = True
-    unit_rows = ("W_dec_FD",)
+    centres = True
 
-    def __init__(
-        self, width: int, features: int, config: BatchTopKConfig, *, device: torch.device | str = "cpu"
-    ) -> None:
-        super().__init__(width, features, config, device=device)
+    def __init__(self, shape: Shape, config: BatchTopKConfig, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(shape, config, device=device)
+        self.unit_rows = ("W_dec_FO",)
         # In float32 whatever the weights are, and part of the saved state.
         self.register_buffer("threshold", torch.zeros((), device=device))
         self.threshold: Tensor
 
     @torch.no_grad()
-    def initialize(self, sample_BD: Tensor, generator: torch.Generator) -> None:
+    def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """As TopK starts."""
-        tied_unit_rows(self, sample_BD, generator)
+        unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         self.threshold.zero_()
 
     def selection(self) -> Selection:
         """Everything above the threshold."""
         return Above(self.threshold.item())
 
-    def loss(self, x_BD: Tensor, moment: Moment) -> Losses:
+    def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """TopK's loss over the k·B largest; moves the threshold for inference along."""
         selection = BatchTopK(self.config.k, likely=LIKELY_SHARE * self.threshold.item())
-        losses = normalized_losses(self, selection, x_BD, moment)
+        losses = normalized_losses(self, selection, x_BD, target_BO, moment)
         self._follow(losses.codes.values)
         return losses
 
@@ -67,8 +65,7 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
             momentum = torch.where(self.threshold > 0, THRESHOLD_MOMENTUM, 0.0)
             self.threshold.lerp_(values_K.min().to(self.threshold), 1 - momentum)
 
-    def folded(self, scale: float) -> Self:
-        """The same dictionary in the model's units; rows have norm 1, so the threshold only changes its unit."""
-        folded = super().folded(scale)
-        folded.threshold.copy_(self.threshold / scale)
-        return folded
+    def change_units(self, units_F: Tensor) -> None:
+        """The threshold changes with its features, whose units are all the same: decoder rows have norm 1."""
+        super().change_units(units_F)
+        self.threshold.mul_(units_F.mean())

@@ -1,7 +1,8 @@
 """Dictionaries on disk: the folder that SAELens reads, ``cfg.json`` and ``sae_weights.safetensors``.
 
 Saved dictionaries are folded (`SparseAutoencoder.folded`): they take the model's raw activations, and their decoder
-rows have norm 1.
+rows have norm 1. Names of architectures are those of SAELens; beyond them there are "kl", and transcoders of "topk",
+"gated" and "kl".
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from semascope.files import folder_written_atomically, read_json, read_tensors, 
 from semascope.records import Site
 from semascope.sae.base import SparseAutoencoder, VariantConfig
 from semascope.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
+from semascope.sae.gated import Gated, GatedConfig
+from semascope.sae.jumprelu import JumpReLU, JumpReLUConfig
+from semascope.sae.kl import KL, KLConfig
 from semascope.sae.l1 import L1, L1Config
 from semascope.sae.registry import build
 from semascope.sae.topk import TopKAutoencoder, TopKConfig
@@ -71,7 +75,8 @@ def save_dictionary(autoencoder: SparseAutoencoder, folder: Path, metadata: Mapp
                 "metadata": {**metadata, **_remarks(autoencoder), "sae_lens_version": SAELENS_VERSION},
             },
         )
-        write_tensors(temporary / "sae_weights.safetensors", _tensors(autoencoder))
+        tensors = {name: tensor.float().cpu().contiguous() for name, tensor in _tensors(autoencoder).items()}
+        write_tensors(temporary / "sae_weights.safetensors", tensors)
 
 
 def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> SavedDictionary:
@@ -89,7 +94,17 @@ def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> Save
         width, features = int(config["d_in"]), int(config["d_sae"])
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{config_file} lacks the numbers d_in and d_sae: it is not a SAELens dictionary") from error
-    autoencoder = build(_variant(config, config_file), width=width, features=features, device=device)
+    variant, (transcodes, skip) = _variant(config, config_file), _kind(config)
+    autoencoder = build(
+        variant,
+        width=width,
+        features=features,
+        output_width=int(config["d_out"]) if transcodes else None,
+        skip=skip,
+        device=device,
+    )
+    if not transcodes:
+        autoencoder.centred = bool(config.get("apply_b_dec_to_input"))
     for name, expected in _tensors(autoencoder).items():
         shape = tuple(expected.shape)
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -103,38 +118,57 @@ def load_dictionary(folder: Path, *, device: torch.device | str = "cpu") -> Save
 
 @torch.no_grad()
 def _copy(autoencoder: SparseAutoencoder, tensors: Mapping[str, Tensor]) -> None:
-    autoencoder.W_enc_FD.copy_(tensors["W_enc"].T)
-    autoencoder.b_enc_F.copy_(tensors["b_enc"])
-    autoencoder.W_dec_FD.copy_(tensors["W_dec"])
-    autoencoder.b_dec_D.copy_(tensors["b_dec"])
-    if isinstance(autoencoder, BatchTopKAutoencoder):
-        autoencoder.threshold.copy_(tensors["threshold"].mean())
+    for name, place in _tensors(autoencoder).items():
+        found = tensors[name]
+        # BatchTopK has one threshold, which files repeat for every feature.
+        place[:1].copy_(found[:1]) if place.stride(0) == 0 else place.copy_(found)
 
 
 def _tensors(autoencoder: SparseAutoencoder) -> dict[str, Tensor]:
-    """What a file holds, by SAELens' names; in float32 on the CPU."""
+    """What a file holds, by SAELens' names: views of the parameters."""
     tensors = {
         "W_enc": autoencoder.W_enc_FD.T,
-        "b_enc": autoencoder.b_enc_F,
-        "W_dec": autoencoder.W_dec_FD,
-        "b_dec": autoencoder.b_dec_D,
+        ("b_gate" if isinstance(autoencoder, Gated) else "b_enc"): autoencoder.b_enc_F,
+        "W_dec": autoencoder.W_dec_FO,
+        "b_dec": autoencoder.b_dec_O,
     }
-    if isinstance(autoencoder, BatchTopKAutoencoder):
-        tensors["threshold"] = autoencoder.threshold.expand(autoencoder.features)
-    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
+    if autoencoder.W_skip_OD is not None:
+        tensors["W_skip"] = autoencoder.W_skip_OD
+    match autoencoder:
+        case BatchTopKAutoencoder():
+            tensors["threshold"] = autoencoder.threshold.expand(autoencoder.features)
+        case JumpReLU():
+            tensors["threshold"] = autoencoder.threshold_F
+        case Gated():
+            tensors |= {"r_mag": autoencoder.r_mag_F, "b_mag": autoencoder.b_mag_F}
+        case KL():
+            tensors["amplitude"] = autoencoder.amplitude_F
+        case _:
+            pass
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def _architecture(autoencoder: SparseAutoencoder) -> dict[str, Any]:
+    """How a file calls the architecture, with the settings that belong to it."""
+    settings: dict[str, Any] = {}
     match autoencoder:
         case TopKAutoencoder():
-            return {"architecture": "topk", "k": autoencoder.config.k, "rescale_acts_by_decoder_norm": False}
-        case BatchTopKAutoencoder():
-            # At inference it is a JumpReLU with one threshold for all features.
-            return {"architecture": "jumprelu"}
+            name, settings = "topk", {"k": autoencoder.config.k, "rescale_acts_by_decoder_norm": False}
+        case BatchTopKAutoencoder() | JumpReLU():
+            # At inference BatchTopK is a JumpReLU with one threshold for all features.
+            name = "jumprelu"
+        case Gated():
+            name = "gated"
         case L1():
-            return {"architecture": "standard"}
+            name = "standard"
+        case KL():
+            name, settings = "kl", {"cutoff": autoencoder.config.cutoff}
         case _:
             raise FormatError(f"there is no file format for {type(autoencoder).__name__}")
+    if autoencoder.shape.output_width is not None:
+        parts = [*([] if name == "standard" else [name]), *(["skip"] if autoencoder.shape.skip else []), "transcoder"]
+        name, settings = "_".join(parts), settings | {"d_out": autoencoder.output_width}
+    return {"architecture": name, **settings}
 
 
 def _remarks(autoencoder: SparseAutoencoder) -> dict[str, Any]:
@@ -144,18 +178,29 @@ def _remarks(autoencoder: SparseAutoencoder) -> dict[str, Any]:
     return {}
 
 
+def _kind(config: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether a file holds a transcoder, and whether it has a skip connection."""
+    name = str(config.get("architecture"))
+    return name.endswith("transcoder"), name.endswith("skip_transcoder")
+
+
 def _variant(config: Mapping[str, Any], file: Path) -> VariantConfig:
-    architecture, centred = config.get("architecture"), config.get("apply_b_dec_to_input")
-    metadata = config.get("metadata") or {}
-    match architecture:
-        case "jumprelu" if centred and metadata.get("training_architecture") == "batchtopk" and "k" in metadata:
+    architecture, metadata = str(config.get("architecture")), config.get("metadata") or {}
+    match architecture.removesuffix("transcoder").removesuffix("_").removesuffix("skip").removesuffix("_"):
+        case "jumprelu" if metadata.get("training_architecture") == "batchtopk" and "k" in metadata:
             return BatchTopKConfig(k=int(metadata["k"]))
-        case "topk" if centred and not config.get("rescale_acts_by_decoder_norm"):
+        case "jumprelu":
+            return JumpReLUConfig()
+        case "topk" if not config.get("rescale_acts_by_decoder_norm"):
             return TopKConfig(k=int(config["k"]))
-        case "standard" if not centred:
+        case "gated":
+            return GatedConfig()
+        case "standard" | "":
             return L1Config()
+        case "kl":
+            return KLConfig(cutoff=float(config["cutoff"]))
         case _:
             raise FormatError(
-                f"{file} describes a dictionary of architecture {architecture!r} with apply_b_dec_to_input="
-                f"{centred!r}: readable here are 'topk' with it, 'standard' without, and what Semascope saves"
+                f"{file} describes a dictionary of architecture {architecture!r}: readable here are standard, topk "
+                "(without rescaling by the decoder's norm), jumprelu, gated, kl, and transcoders of these"
             )

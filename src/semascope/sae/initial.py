@@ -5,21 +5,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semascope.kernels import Above, encode, kernels_for
 from semascope.sae.base import SparseAutoencoder
 
+# A sample of 16,384 activations times as many features: 64 MiB.
+FEATURES_AT_ONCE = 1024
 
-def random_directions(autoencoder: SparseAutoencoder, generator: torch.Generator) -> Tensor:
+
+def random_directions(features: int, width: int, generator: torch.Generator) -> Tensor:
     """Unit rows [F, D], evenly distributed over all directions."""
-    directions_FD = torch.randn(autoencoder.features, autoencoder.width, generator=generator)
+    directions_FD = torch.randn(features, width, generator=generator)
     return directions_FD / directions_FD.norm(dim=1, keepdim=True)
 
 
-def tied_unit_rows(autoencoder: SparseAutoencoder, sample_BD: Tensor, generator: torch.Generator) -> None:
-    """Gao et al. (2024): random unit decoder rows, the encoder the same, ``b_dec`` the geometric median."""
-    autoencoder.W_dec_FD.copy_(random_directions(autoencoder, generator))
-    autoencoder.W_enc_FD.copy_(autoencoder.W_dec_FD)
+def unit_rows_about_the_median(
+    autoencoder: SparseAutoencoder, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator
+) -> None:
+    """Gao et al. (2024): random unit encoder rows, the decoder the same, ``b_dec`` the geometric median.
+
+    Pre-activations are about the median of the input too, by ``b_enc`` where ``b_dec`` is not subtracted. A transcoder
+    decodes into another space: there a feature's row starts as the direction of the mean target where it is active.
+    """
+    autoencoder.W_enc_FD.copy_(random_directions(autoencoder.features, autoencoder.width, generator))
+    autoencoder.b_dec_O.copy_(geometric_median(target_BO))
     autoencoder.b_enc_F.zero_()
-    autoencoder.b_dec_D.copy_(geometric_median(sample_BD))
+    if not autoencoder.centred:
+        autoencoder.b_enc_F.copy_(-autoencoder.W_enc_FD @ geometric_median(sample_BD))
+    if autoencoder.shape.output_width is None:
+        autoencoder.W_dec_FO.copy_(autoencoder.W_enc_FD)
+    else:
+        autoencoder.W_dec_FO.copy_(_directions_of_targets(autoencoder, sample_BD, target_BO))
+
+
+def firing_limits(autoencoder: SparseAutoencoder, sample_BD: Tensor, l0: float) -> Tensor:
+    """[F]: the pre-activation that each feature exceeds on a share ``l0 / F`` of the sample, or at least once.
+
+    Together all features are then active ``l0`` times a token, and none is dead: how Conerly et al. (January 2025)
+    start.
+    """
+    often = max(1, round(len(sample_BD) * l0 / autoencoder.features))
+    centred_BD = sample_BD if autoencoder.centre_D is None else sample_BD - autoencoder.centre_D
+    parts = autoencoder.W_enc_FD.split(FEATURES_AT_ONCE)
+    limits = [(centred_BD @ part.T).kthvalue(max(1, len(sample_BD) - often), dim=0).values for part in parts]
+    return torch.cat(limits) + autoencoder.b_enc_F
 
 
 def geometric_median(points_ND: Tensor, *, iterations: int = 50) -> Tensor:
@@ -29,3 +57,15 @@ def geometric_median(points_ND: Tensor, *, iterations: int = 50) -> Tensor:
         weights_N = 1.0 / (points_ND - median_D).norm(dim=1).clamp_min(1e-6)
         median_D = (weights_N @ points_ND) / weights_N.sum()
     return median_D
+
+
+def _directions_of_targets(autoencoder: SparseAutoencoder, sample_BD: Tensor, target_BO: Tensor) -> Tensor:
+    """[F, O], unit rows: the mean of ``target − b_dec`` weighted by how far each feature is above its usual limit."""
+    limits_F = firing_limits(autoencoder, sample_BD, l0=32)
+    [(pattern, pre_K)] = encode(
+        sample_BD, autoencoder.centre_D, autoencoder.W_enc_FD, autoencoder.b_enc_F, [Above(limits_F)]
+    )
+    means_TO = kernels_for(pre_K).weight_gradient(pattern, pre_K.relu(), target_BO - autoencoder.b_dec_O)
+    directions_FO = torch.ones_like(autoencoder.W_dec_FO)
+    directions_FO[pattern.transposed.features_T] = means_TO
+    return directions_FO / directions_FO.norm(dim=1, keepdim=True).clamp_min(1e-12)

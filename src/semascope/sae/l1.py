@@ -7,17 +7,18 @@ warmed linearly over the first 5 % of training, no resampling.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from semascope.errors import ConfigError
-from semascope.kernels import Above, Selection, row_norms
+from semascope.kernels import Above, Pattern, Selection, row_norms
 from semascope.records import Codes
-from semascope.sae.base import Losses, Moment, SparseAutoencoder, VariantConfig
-from semascope.sae.initial import random_directions
+from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
+from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.control import L0Controller, PenaltySettings
+from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
 from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
@@ -25,75 +26,83 @@ INITIAL_DECODER_NORM = 0.1
 # Above this share of active features, dense matrix products cost less than sparse ones.
 DENSE_ABOVE = 0.04
 
+_Found = tuple[Reconstruction, Tensor, Codes, list[tuple[Pattern, Tensor]]]
+"""The reconstruction, the penalty, the codes, and what AuxK needs."""
 
-class L1Config(VariantConfig):
-    """Settings of the L1 variant: ``coefficient`` is the paper's λ, on activations of mean squared norm D."""
+
+class L1Config(PenaltySettings):
+    """Settings of the L1 variant: ``coefficient`` is the paper's λ, on activations of mean squared norm D.
+
+    With an ``l0`` asked for, λ is found for it, and codes are sparse from the start.
+    """
 
     variant: Literal["l1"] = "l1"
+    l0: int | None = Field(default=None, ge=1)
     coefficient: float = Field(default=5.0, gt=0)
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
 
     def default_learning_rate(self, *, features: int, steps: int) -> float:
         """The paper's 5e-5 for its 200,000 steps; more for shorter runs, by the square root, up to 1e-3."""
-        del features
+        if self.l0 is not None:
+            return super().default_learning_rate(features=features, steps=steps)
         return min(1e-3, 5e-5 * (200_000 / max(1, steps)) ** 0.5)
-
-    def with_l0(self, l0: int) -> Self:
-        """Not possible: λ decides."""
-        raise ConfigError(
-            f"l1 takes a coefficient and no L0 (asked for: {l0}): choose topk or batchtopk for a given L0"
-        )
-
-    def target_l0(self) -> float | None:
-        """None: λ decides."""
-        return None
 
 
 class L1(SparseAutoencoder[L1Config]):
-    """``E[‖x − x̂‖² + λ Σ_i f_i(x)·‖W_dec_i‖]`` with ``f = ReLU(x W_enc + b_enc)``."""
+    """``E[‖x − x̂‖² + λ Σ_i f_i(x)·‖W_dec_i‖]`` with ``f = ReLU(x W_enc + b_enc)``, and AuxK."""
 
-    centred = False
-
-    def __init__(self, width: int, features: int, config: L1Config, *, device: torch.device | str = "cpu") -> None:
-        super().__init__(width, features, config, device=device)
+    def __init__(self, shape: Shape, config: L1Config, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(shape, config, device=device)
+        self.controller = L0Controller(config.coefficient, config.l0, device=device)
         # Part of the saved state, so that a resumed training takes the same path as an uninterrupted one; on the CPU,
         # where reading it makes nobody wait.
         self.register_buffer("active_share", torch.ones(()))
         self.active_share: Tensor
 
     @torch.no_grad()
-    def initialize(self, sample_BD: Tensor, generator: torch.Generator) -> None:
-        """Random decoder directions at norm 0.1, the encoder their transpose, biases zero."""
-        del sample_BD
-        self.W_dec_FD.copy_(INITIAL_DECODER_NORM * random_directions(self, generator))
-        self.W_enc_FD.copy_(self.W_dec_FD)
-        self.b_enc_F.zero_()
-        self.b_dec_D.zero_()
+    def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
+        """The paper's start; for an L0, that of TopK with biases at which all features fire equally often."""
+        if self.config.l0 is None:
+            rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.width, generator)
+            self.W_enc_FD.copy_(rows_FD)
+            if self.shape.output_width is not None:
+                rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.output_width, generator)
+            self.W_dec_FO.copy_(rows_FD)
+            self.b_enc_F.zero_()
+            self.b_dec_O.zero_()
+        else:
+            unit_rows_about_the_median(self, sample_BD, target_BO, generator)
+            self.b_enc_F.sub_(firing_limits(self, sample_BD, self.config.l0))
+            self.active_share.fill_(self.config.l0 / self.features)
 
     def selection(self) -> Selection:
         """Every positive pre-activation."""
         return Above(0.0)
 
-    def loss(self, x_BD: Tensor, moment: Moment) -> Losses:
+    def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """The paper's loss, through the sparse kernels once codes are sparse and dense before that."""
         dense = self.active_share.item() > DENSE_ABOVE
-        found, penalty, codes = self._dense(x_BD) if dense else self._sparse(x_BD)
+        found, penalty, codes, auxiliary = (self._dense if dense else self._sparse)(x_BD, target_BO, moment)
         self.active_share.fill_(codes.values.shape[0] / (x_BD.shape[0] * self.features))
-        warmup = min(1.0, moment.fraction / self.config.warmup_fraction) if self.config.warmup_fraction else 1.0
-        terms = {
-            "reconstruction": found.loss / len(x_BD),
-            "sparsity": warmup * self.config.coefficient * penalty / len(x_BD),
-        }
+        coefficient = self.controller((codes.values > 0).sum(), len(x_BD))
+        if self.config.l0 is None and self.config.warmup_fraction:
+            coefficient = coefficient * min(1.0, moment.fraction / self.config.warmup_fraction)
+        terms = {"reconstruction": found.loss / len(x_BD), "sparsity": coefficient * penalty / len(x_BD)}
+        terms |= auxiliary_term(self, auxiliary, found.error_BO)
         return Losses.of(terms, found.squared_error, codes)
 
-    def _sparse(self, x_BD: Tensor) -> tuple[Reconstruction, Tensor, Codes]:
-        [(pattern, pre_K)] = self.preactivations(x_BD, [self.selection()])
+    def _sparse(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> _Found:
+        selections = [self.selection(), *auxiliary_selections(self.config, moment)]
+        (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
         values_K = pre_K.relu()
-        penalty = (values_K * row_norms(pattern, self.W_dec_FD)).sum()
-        return self.reconstruction(pattern, values_K, x_BD), penalty, pattern.codes(values_K.detach())
+        penalty = (values_K * row_norms(pattern, self.W_dec_FO)).sum()
+        found = self.reconstruction(pattern, values_K, x_BD, target_BO)
+        return found, penalty, pattern.codes(values_K.detach()), auxiliary
 
-    def _dense(self, x_BD: Tensor) -> tuple[Reconstruction, Tensor, Codes]:
+    def _dense(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> _Found:
+        del moment  # While codes are dense, no feature is dead.
         values_BF = (x_BD @ self.W_enc_FD.T + self.b_enc_F).relu()
-        penalty = (values_BF @ self.W_dec_FD.norm(dim=1)).sum()
-        found = dense_reconstruction(values_BF, self.W_dec_FD, self.b_dec_D, x_BD, self.prefix_sizes)
-        return found, penalty, Codes.from_dense(values_BF.detach())
+        penalty = (values_BF @ self.W_dec_FO.norm(dim=1)).sum()
+        rest_BO = self.beyond_skip(x_BD, target_BO)
+        found = dense_reconstruction(values_BF, self.W_dec_FO, self.b_dec_O, rest_BO, self.prefix_sizes)
+        return found, penalty, Codes.from_dense(values_BF.detach()), []

@@ -1,4 +1,4 @@
-"""How well codes give the activations back: by the whole dictionary, and by nested parts of it.
+"""How well codes give the target (an autoencoder's own input): by the whole dictionary, and by nested parts of it.
 
 Matryoshka dictionaries (Bussmann et al., "Learning Multi-Level Features with Matryoshka Sparse Autoencoders", 2025)
 have to reconstruct with their first features alone too, for several sizes of prefix: general features go first, and do
@@ -19,39 +19,39 @@ from semascope.kernels import Pattern, decode
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """``loss``: ``‖x̂ − x‖²`` summed over the batch, the mean over prefixes; differentiable.
+    """``loss``: ``‖ŷ − y‖²`` summed over the batch, the mean over prefixes; differentiable.
 
-    ``squared_error``: that of the whole dictionary. ``error_BD``: its ``x − x̂``. Both without gradient.
+    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient.
     """
 
     loss: Tensor
     squared_error: Tensor
-    error_BD: Tensor
+    error_BO: Tensor
 
 
 def reconstruction(
-    pattern: Pattern, values_K: Tensor, W_dec_FD: Tensor, b_dec_D: Tensor, x_BD: Tensor, prefixes: Sequence[int]
+    pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
 ) -> Reconstruction:
     """Decode codes with each prefix of the dictionary (in features, ascending, the last of them all)."""
     n_groups = len(prefixes)
     if n_groups == 1:
-        return _of_parts(decode(pattern, values_K, W_dec_FD)[None], b_dec_D, x_BD)
+        return _of_parts(decode(pattern, values_K, W_dec_FO)[None], b_dec_O, target_BO)
     grouped, order_K = _by_group(pattern, prefixes)
-    return _of_parts(decode(grouped, values_K[order_K], W_dec_FD).view(n_groups, *x_BD.shape), b_dec_D, x_BD)
+    return _of_parts(decode(grouped, values_K[order_K], W_dec_FO).view(n_groups, *target_BO.shape), b_dec_O, target_BO)
 
 
 def dense_reconstruction(
-    values_BF: Tensor, W_dec_FD: Tensor, b_dec_D: Tensor, x_BD: Tensor, prefixes: Sequence[int]
+    values_BF: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
 ) -> Reconstruction:
     """The same for codes that are not sparse yet."""
     groups = zip([0, *prefixes[:-1]], prefixes, strict=True)
-    parts = [values_BF[:, first:last] @ W_dec_FD[first:last] for first, last in groups]
-    return _of_parts(torch.stack(parts), b_dec_D, x_BD)
+    parts = [values_BF[:, first:last] @ W_dec_FO[first:last] for first, last in groups]
+    return _of_parts(torch.stack(parts), b_dec_O, target_BO)
 
 
-def _of_parts(parts_GBD: Tensor, b_dec_D: Tensor, x_BD: Tensor) -> Reconstruction:
-    squared_errors_G, errors_GBD = _SquaredErrors.apply(parts_GBD, b_dec_D, x_BD)
-    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBD[-1])
+def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor) -> Reconstruction:
+    squared_errors_G, errors_GBO = _SquaredErrors.apply(parts_GBO, b_dec_O, target_BO)
+    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBO[-1])
 
 
 def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tensor]:
@@ -68,27 +68,28 @@ def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tenso
 
 
 class _SquaredErrors(torch.autograd.Function):
-    """``‖b + Σ_{h ≤ g} parts_h − x‖²`` for each g [G], and these errors.
+    """``‖b + Σ_{h ≤ g} parts_h − y‖²`` for each g [G], and these errors.
 
     The parts' memory becomes that of the errors, and then that of their gradient: nothing else needs the parts, and
     fresh memory of this size costs more than the sums.
     """
 
     @staticmethod
-    def forward(ctx: Any, parts_GBD: Tensor, b_D: Tensor, x_BD: Tensor) -> tuple[Tensor, Tensor]:
-        errors_GBD = parts_GBD.detach()
-        errors_GBD[0] += b_D - x_BD
-        for g in range(1, len(errors_GBD)):
-            errors_GBD[g] += errors_GBD[g - 1]
-        ctx.save_for_backward(errors_GBD)
-        ctx.mark_non_differentiable(errors_GBD)
-        return torch.stack([torch.linalg.vector_norm(error_BD).square() for error_BD in errors_GBD]), errors_GBD
+    def forward(ctx: Any, parts_GBO: Tensor, b_O: Tensor, target_BO: Tensor) -> tuple[Tensor, Tensor]:
+        errors_GBO = parts_GBO.detach()
+        errors_GBO[0] += b_O - target_BO
+        for g in range(1, len(errors_GBO)):
+            errors_GBO[g] += errors_GBO[g - 1]
+        ctx.save_for_backward(errors_GBO)
+        ctx.mark_non_differentiable(errors_GBO)
+        return torch.stack([torch.linalg.vector_norm(error_BO).square() for error_BO in errors_GBO]), errors_GBO
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        [errors_GBD] = ctx.saved_tensors
+        [errors_GBO] = ctx.saved_tensors
         # A part counts in its own prefix and in all that are larger.
-        grad_GBD = errors_GBD.mul_((2.0 * gradients[0])[:, None, None])
-        for g in range(len(grad_GBD) - 2, -1, -1):
-            grad_GBD[g] += grad_GBD[g + 1]
-        return grad_GBD, grad_GBD[0].sum(dim=0), None
+        grad_GBO = errors_GBO.mul_((2.0 * gradients[0])[:, None, None])
+        for g in range(len(grad_GBO) - 2, -1, -1):
+            grad_GBO[g] += grad_GBO[g + 1]
+        grad_target_BO = -grad_GBO[0] if ctx.needs_input_grad[2] else None
+        return grad_GBO, grad_GBO[0].sum(dim=0), grad_target_BO

@@ -14,21 +14,16 @@ from pydantic import Field
 from torch import Tensor
 
 from semascope.kernels import Selection, TopK
-from semascope.sae.auxiliary import AuxiliarySettings, normalized_losses
-from semascope.sae.base import Losses, Moment, SparseAutoencoder
-from semascope.sae.initial import tied_unit_rows
+from semascope.sae.auxiliary import normalized_losses
+from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder, VariantConfig
+from semascope.sae.initial import unit_rows_about_the_median
 
 
-class TopKConfig(AuxiliarySettings):
-    """Settings of the TopK variant: ``k`` active features a token; AuxK uses up to ``auxiliary_k`` dead ones."""
+class TopKConfig(VariantConfig):
+    """Settings of the TopK variant: ``k`` active features a token."""
 
     variant: Literal["topk"] = "topk"
     k: int = Field(default=32, ge=1)
-
-    def default_learning_rate(self, *, features: int, steps: int) -> float:
-        """``2e-4 / √(F / 2¹⁴)``, the published law for long runs; more for short ones, by the square root of steps."""
-        long_run = 2e-4 / (features / 2**14) ** 0.5
-        return min(2e-3, long_run * max(1.0, 50_000 / max(1, steps)) ** 0.5)
 
     def target_l0(self) -> float | None:
         """k."""
@@ -42,18 +37,20 @@ class TopKConfig(AuxiliarySettings):
 class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
     """``f = ReLU(top_k((x − b_dec) W_enc + b_enc))`` and ``‖x − x̂‖² / variance + α · ‖e − ê_dead‖² / ‖e‖²``."""
 
-    centred = True
-    unit_rows = ("W_dec_FD",)
+    centres = True
+
+    def __init__(self, shape: Shape, config: TopKConfig, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(shape, config, device=device)
+        self.unit_rows = ("W_dec_FO",)
 
     @torch.no_grad()
-    def initialize(self, sample_BD: Tensor, generator: torch.Generator) -> None:
+    def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """Random unit decoder rows, the encoder their transpose, ``b_dec`` the geometric median of the sample."""
-        tied_unit_rows(self, sample_BD, generator)
+        unit_rows_about_the_median(self, sample_BD, target_BO, generator)
 
     def selection(self) -> Selection:
         """The k largest of each row."""
         return TopK(self.config.k)
 
-    def loss(self, x_BD: Tensor, moment: Moment) -> Losses:
-        """The normalised squared error, plus AuxK when there are dead features."""
-        return normalized_losses(self, self.selection(), x_BD, moment)
+    def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
+        return normalized_losses(self, self.selection(), x_BD, target_BO, moment)

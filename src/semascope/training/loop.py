@@ -53,6 +53,7 @@ def train(
     optimizer = RowAdam(
         autoencoder.named_parameters(),
         unit_rows=autoencoder.unit_rows,
+        rate_factors=autoencoder.rate_factors,
         betas=config.variant.adam_betas(),
         clip=config.gradient_clip,
     )
@@ -69,7 +70,8 @@ def train(
         stream.restore(stream_tensors, dict(checkpoint.stream_values))
         first_step = checkpoint.step
     else:
-        autoencoder.initialize(stream.sample().to(device), torch.Generator().manual_seed(config.seed))
+        sample_ND = stream.sample().to(device)
+        autoencoder.initialize(sample_ND, sample_ND, torch.Generator().manual_seed(config.seed))
 
     def take_checkpoint(step: int) -> None:
         stream_tensors, stream_values = stream.state()

@@ -27,13 +27,15 @@ class RowAdam:
         parameters: Iterable[tuple[str, nn.Parameter]],
         *,
         unit_rows: Collection[str] = (),
+        rate_factors: Mapping[str, float] | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         clip: float = 1.0,
     ) -> None:
-        """``unit_rows``: the parameters whose rows keep norm 1."""
+        """``unit_rows``: the parameters whose rows keep norm 1. ``rate_factors``: how much faster some of them move."""
         self._parameters = dict(parameters)
         self._unit_rows, self._betas, self._epsilon, self._clip = unit_rows, betas, epsilon, clip
+        self._rate_factors = rate_factors or {}
         # Memory that is never touched is never paid for: zeros come from the system page by page.
         self._means = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
         self._squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
@@ -49,10 +51,10 @@ class RowAdam:
         norm = torch.linalg.vector_norm(torch.stack(norms))
         factor = (self._clip / norm).clamp(max=1.0)
         for name, (rows_T, gradient_TD) in gradients.items():
-            parameter = self._parameters[name]
+            parameter, own_rate = self._parameters[name], rate * self._rate_factors.get(name, 1.0)
             kernels_for(parameter).adam_rows(
                 rows_T, gradient_TD, *(_as_rows(t) for t in (parameter, self._means[name], self._squares[name])),
-                self._steps[name], rate=rate, betas=self._betas, epsilon=self._epsilon, factor=factor,
+                self._steps[name], rate=own_rate, betas=self._betas, epsilon=self._epsilon, factor=factor,
                 unit_rows=name in self._unit_rows,
             )  # fmt: skip
             parameter.grad = None

@@ -1,0 +1,124 @@
+"""JumpReLU: each feature has a threshold of its own, learned through a straight-through gradient.
+
+Two published recipes. "gemma-scope" (Rajamanoharan et al., "Jumping Ahead", 2024; Lieberum et al., "Gemma Scope",
+2024): a unit-norm decoder and a penalty on L0 itself; the jump's gradient reaches the thresholds alone. "anthropic"
+(Conerly et al., "Circuits Updates", January 2025): a tanh penalty weighted by the decoder's norms; the jump's gradient
+reaches everything that makes a pre-activation, and dead features are pulled towards their thresholds.
+
+Both start here with thresholds that give the L0 asked for, and with windows of the straight-through gradient that suit
+activations of mean squared norm D and runs of thousands of steps: docs/LOG.md has what the published ones do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semascope.kernels import Above, Selection, row_norms
+from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
+from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.control import L0Controller, PenaltySettings
+from semascope.sae.initial import firing_limits, unit_rows_about_the_median
+from semascope.sae.losses import squared_deviation
+
+BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
+# Where the tanh penalty levels off, and the coefficient of the pull on dead features (Conerly et al.).
+TANH_SCALE, DEAD_PULL = 4.0, 3e-6
+# The L0 at the start where none is asked for.
+STARTING_L0 = 32
+
+
+class JumpReLUConfig(PenaltySettings):
+    """Settings of the JumpReLU variant. ``bandwidth`` of the straight-through window; None: that of the recipe."""
+
+    variant: Literal["jumprelu"] = "jumprelu"
+    recipe: Literal["gemma-scope", "anthropic"] = "anthropic"
+    bandwidth: float | None = Field(default=None, gt=0)
+
+
+class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
+    """``f = pre · [pre > θ]`` and ``(‖x − x̂‖² + λ · penalty(f)) / variance``, with AuxK.
+
+    ``centred`` is a choice of the dictionary: those of other tools take their input as it is.
+    """
+
+    centres = True
+
+    def __init__(self, shape: Shape, config: JumpReLUConfig, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(shape, config, device=device)
+        self.threshold_F = nn.Parameter(torch.zeros(self.features, device=device))
+        self.controller = L0Controller(config.coefficient, config.l0, device=device)
+        self.bandwidth = config.bandwidth or BANDWIDTHS[config.recipe]
+        if config.recipe == "gemma-scope":
+            self.unit_rows = ("W_dec_FO",)
+        # Thresholds are of the size of activations, weights smaller by the square root of their number.
+        self.rate_factors = {"threshold_F": self.width**0.5}
+
+    @torch.no_grad()
+    def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
+        """As TopK starts, with thresholds at which all features fire equally often and the L0 is as asked for."""
+        unit_rows_about_the_median(self, sample_BD, target_BO, generator)
+        limits_F = firing_limits(self, sample_BD, self.config.l0 or STARTING_L0)
+        self.threshold_F.copy_(limits_F.clamp_min(self.bandwidth))
+
+    def selection(self) -> Selection:
+        """Everything above its feature's threshold; thresholds are never negative."""
+        return Above(self.threshold_F.detach().relu())
+
+    def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
+        config = self.config
+        in_reach = Above(self.threshold_F.detach().relu() - self.bandwidth / 2)
+        selections = [in_reach, *auxiliary_selections(config, moment)]
+        (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
+        theta_K = self.threshold_F.relu()[pattern.feature_ids]
+        jumping_K = pre_K if config.recipe == "anthropic" else pre_K.detach()
+        active_K = _Step.apply(jumping_K, theta_K, self.bandwidth)
+        # The product rule gives the gradient of the value and that of the jump.
+        values_K = pre_K * active_K
+        found = self.reconstruction(pattern, values_K, x_BD, target_BO)
+        if config.recipe == "anthropic":
+            penalty = (TANH_SCALE * values_K * row_norms(pattern, self.W_dec_FO)).tanh().sum()
+        else:
+            penalty = active_K.sum()
+        variance = squared_deviation(target_BO)
+        terms = {
+            "reconstruction": found.loss / variance,
+            "sparsity": self.controller(active_K.detach().sum(), len(x_BD)) * penalty / variance,
+        }
+        terms |= auxiliary_term(self, auxiliary, found.error_BO)
+        if config.recipe == "anthropic" and moment.dead_features is not None:
+            terms["pull"] = DEAD_PULL * self._distance(x_BD, moment.dead_features) / variance
+        return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))
+
+    def _distance(self, x_BD: Tensor, dead_T: Tensor) -> Tensor:
+        """``Σ_batch Σ_dead (θ − pre) · ‖W_dec‖``: they are below their thresholds throughout, so sums of x suffice."""
+        rows_TD = F.embedding(dead_T, self.W_enc_FD, sparse=True)
+        sum_D = x_BD.sum(dim=0) if self.centre_D is None else (x_BD - self.centre_D.detach()).sum(dim=0)
+        distance_T = len(x_BD) * (self.threshold_F[dead_T] - self.b_enc_F[dead_T]) - rows_TD @ sum_D
+        return (distance_T * self.W_dec_FO.detach()[dead_T].norm(dim=1)).sum()
+
+    def change_units(self, units_F: Tensor) -> None:
+        """Thresholds change with their features."""
+        super().change_units(units_F)
+        self.threshold_F.mul_(units_F)
+
+
+class _Step(torch.autograd.Function):
+    """``[pre > θ]``; its gradient is that of a ramp of the bandwidth's width: ``±1/ε`` where ``|pre − θ| < ε/2``."""
+
+    @staticmethod
+    def forward(ctx: Any, pre_K: Tensor, theta_K: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre_K, theta_K)
+        ctx.bandwidth = bandwidth
+        return (pre_K > theta_K).to(pre_K.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        pre_K, theta_K = ctx.saved_tensors
+        within_K = (pre_K - theta_K).abs() < ctx.bandwidth / 2
+        slope_K = gradients[0] * within_K / ctx.bandwidth
+        return (slope_K if ctx.needs_input_grad[0] else None), -slope_K, None
