@@ -62,7 +62,7 @@ def measure(name: str, precision: str, site: Site, windows: int, context: int, r
             torch.nn.functional.linear(inputs[layer.in_features], layer.weight)
 
     def harvested() -> None:
-        for _ in harvest(model, site, [batch], OutlierFilter()):
+        for _ in harvest(model, [site], [batch], OutlierFilter()):
             pass
 
     seconds = best_seconds({"harvest": harvested, "floor": floor}, repeats)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+from semascope.activations import BatchStream
+from semascope.sae import SparseAutoencoder
+from semascope.training import Columns, Trainer, TrainingConfig, train
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,3 +64,20 @@ class PlantedStream:
         strengths = 1 + torch.rand(self._batch, self._active, generator=generator)
         x = torch.einsum("ba,bad->bd", strengths, self.directions_PD[chosen])
         return x * (width / x.square().sum(dim=1).mean()) ** 0.5
+
+
+def train_many(
+    stream: BatchStream, settings: Mapping[str, TrainingConfig], *, width: int, folder: Path
+) -> dict[str, SparseAutoencoder]:
+    """Dictionaries trained on the same batches, by name."""
+    columns = Columns(slice(0, width))
+    trainers = {name: Trainer(config, columns, folder=folder / name) for name, config in settings.items()}
+    train(stream, trainers, folder / "checkpoints")
+    return {name: trainer.autoencoder for name, trainer in trainers.items()}
+
+
+def train_one(stream: BatchStream, settings: TrainingConfig, *, width: int, folder: Path) -> SparseAutoencoder:
+    """One dictionary; its metrics are in ``folder``."""
+    trainer = Trainer(settings, Columns(slice(0, width)), folder=folder)
+    train(stream, {"dictionary": trainer}, folder / "checkpoints")
+    return trainer.autoencoder

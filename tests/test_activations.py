@@ -57,13 +57,13 @@ def test_the_median_runs_along_and_one_strange_batch_does_not_move_it() -> None:
     for _ in range(5):
         outliers.keep(torch.ones(1, 4, 4))
     assert not outliers.keep(torch.full((1, 4, 4), 20.0)).any()
-    restored = OutlierFilter(outliers.recent_medians)
+    restored = OutlierFilter(*outliers.recent_medians)
     assert restored.keep(torch.full((1, 4, 4), 9.0))[0, 1:].all()
 
 
 def test_harvest_tells_where_each_activation_comes_from() -> None:
     outliers = OutlierFilter()
-    text, activations = next(harvest(MODEL, SITE, windows(), outliers))
+    text, activations = next(harvest(MODEL, [SITE], windows(), outliers))
     whole = MODEL.activations(text.tokens_BT, SITE)
     assert len(activations) == text.tokens_BT.numel() - outliers.counts.first_position - outliers.counts.massive
     torch.testing.assert_close(activations.values_ND, whole[activations.windows_N, activations.positions_N])
@@ -74,9 +74,9 @@ def test_harvest_tells_where_each_activation_comes_from() -> None:
 def test_activations_that_nothing_can_be_learned_from_are_named(
     value: float, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(MODEL), "activations", lambda *_: torch.full((4, CONTEXT, 32), value))
+    monkeypatch.setattr(type(MODEL), "activations_at", lambda *_: {SITE: torch.full((4, CONTEXT, 32), value)})
     with pytest.raises(NumericalError, match=rf"tiny at resid_post\.1 are {fault}"):
-        next(harvest(MODEL, SITE, windows(), OutlierFilter()))
+        next(harvest(MODEL, [SITE], windows(), OutlierFilter()))
 
 
 # --- mixing -----------------------------------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ def test_a_buffer_smaller_than_a_batch_is_refused() -> None:
 
 
 def write_store(folder: Path, *, stop_after: int | None = None, dtype: str = "float32") -> None:
-    with StoreWriter(folder, origin={"model": "tiny"}, width=32, dtype=dtype) as writer:
-        source = harvest(MODEL, SITE, windows(skip=writer.manifest.windows), writer.outliers)
+    with StoreWriter(folder, origin={"model": "tiny"}, widths={SITE: 32}, dtype=dtype) as writer:
+        source = harvest(MODEL, [SITE], windows(skip=writer.manifest.windows), writer.outliers)
         for number, (text, activations) in enumerate(source):
             if number == stop_after:
                 raise KeyboardInterrupt
@@ -158,18 +158,18 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_gives_back_what_was_written(tmp_path: Path) -> None:
     write_store(tmp_path)
     store = ActivationStore(tmp_path)
-    written = [activations for _, activations in harvest(MODEL, SITE, windows(), OutlierFilter())]
+    written = [activations for _, activations in harvest(MODEL, [SITE], windows(), OutlierFilter())]
     values = torch.cat([activations.values_ND for activations in written])
     assert len(store.manifest.shards) > 3
     assert len(store) == len(values)
     chosen = torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:77]
     assert torch.equal(store.rows(chosen), values[chosen])
-    read = list(store.batches(rows=100))
+    read = list(store.batches(SITE, rows=100))
     assert torch.equal(torch.cat([batch.values_ND for _, batch in read]), values)
     assert torch.equal(torch.cat([b.windows_N for _, b in read]), torch.cat([b.windows_N for b in written]))
     read_tokens = torch.cat([text.tokens_BT for text, _ in read if text is not None])
     assert torch.equal(read_tokens, torch.cat([text.tokens_BT for text in windows()]))
-    assert store.mean_squared_norm == pytest.approx(values.square().sum(dim=1).mean().item(), rel=1e-6)
+    assert store.mean_squared_norms[SITE] == pytest.approx(values.square().sum(dim=1).mean().item(), rel=1e-6)
     store.verify()
 
 
@@ -210,16 +210,16 @@ def test_a_truncated_missing_or_changed_shard_is_named(tmp_path: Path) -> None:
 def test_a_store_of_another_origin_is_not_mixed_with(tmp_path: Path) -> None:
     write_store(tmp_path)
     with pytest.raises(MismatchError, match="another"):
-        StoreWriter(tmp_path, origin={"model": "another"}, width=32)
+        StoreWriter(tmp_path, origin={"model": "another"}, widths={SITE: 32})
 
 
 def test_values_that_do_not_fit_the_stored_type_are_refused(tmp_path: Path) -> None:
     one = ActivationBatch(torch.full((1, 32), 1e5), *(torch.zeros(1, dtype=torch.int64) for _ in range(3)))
     text = next(windows())
     with pytest.raises(NumericalError, match=r"1e\+05 do not fit into float16"):
-        StoreWriter(tmp_path, origin={}, width=32, dtype="float16").add(text, one)
+        StoreWriter(tmp_path, origin={}, widths={SITE: 32}, dtype="float16").add(text, one)
     with pytest.raises(ConfigError, match="'int4'"):
-        StoreWriter(tmp_path, origin={}, width=32, dtype="int4")
+        StoreWriter(tmp_path, origin={}, widths={SITE: 32}, dtype="int4")
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_values_that_do_not_fit_the_stored_type_are_refused(tmp_path: Path) -> N
 
 def test_stored_batches_are_scaled_and_every_pass_shows_every_row_in_another_order(tmp_path: Path) -> None:
     text = next(windows())
-    with StoreWriter(tmp_path, origin={}, width=3, dtype="float32") as writer:
+    with StoreWriter(tmp_path, origin={}, widths={SITE: 3}, dtype="float32") as writer:
         for start in range(1, 1001, 100):
             nothing = torch.zeros(100, dtype=torch.int64)
             writer.add(text, ActivationBatch(rows(100, start=start), nothing, nothing, nothing))
@@ -235,7 +235,7 @@ def test_stored_batches_are_scaled_and_every_pass_shows_every_row_in_another_ord
     first, second = (torch.cat([next(stream) for _ in range(20)]) for _ in range(2))
     for seen in (first, second):
         assert seen.square().sum(dim=1).mean().item() == pytest.approx(3.0, rel=1e-5)
-        assert (seen[:, 0] / stream.scale).round().sort().values.tolist() == list(range(1, 1001))
+        assert (seen[:, 0] / stream.scales[SITE]).round().sort().values.tolist() == list(range(1, 1001))
     assert not torch.equal(first, second)
 
 
@@ -247,7 +247,7 @@ def test_streams_go_on_exactly_where_their_state_was_taken(kind: str, tmp_path: 
         if kind == "stored":
             return StoredBatches(ActivationStore(tmp_path), batch=40, seed=1)
         return LiveBatches(
-            MODEL, SITE, lambda skip: windows(skip=skip), tokens=10**6, batch=40, buffer_tokens=400, seed=1
+            MODEL, [SITE], lambda skip: windows(skip=skip), tokens=10**6, batch=40, buffer_tokens=400, seed=1
         )
 
     whole = stream()
@@ -261,13 +261,13 @@ def test_streams_go_on_exactly_where_their_state_was_taken(kind: str, tmp_path: 
     resumed.restore(tensors, values)
     for step in range(13, 30):
         assert torch.equal(next(resumed), expected[step]), step
-    assert resumed.scale == whole.scale
+    assert resumed.scales == whole.scales
     assert resumed.outliers.counts == whole.outliers.counts
 
 
 def test_live_batches_are_scaled_end_with_the_text_and_count_what_they_left_out() -> None:
     stream = LiveBatches(
-        MODEL, SITE, lambda skip: windows(skip=skip), tokens=10**6, batch=64, buffer_tokens=10**6, seed=0
+        MODEL, [SITE], lambda skip: windows(skip=skip), tokens=10**6, batch=64, buffer_tokens=10**6, seed=0
     )
     sample = stream.sample()
     assert sample.square().sum(dim=1).mean() == pytest.approx(32, rel=1e-4)
@@ -281,7 +281,7 @@ def test_live_batches_are_scaled_end_with_the_text_and_count_what_they_left_out(
 def test_live_batches_run_the_model_no_further_than_needed_also_when_resumed() -> None:
     def stream() -> LiveBatches:
         return LiveBatches(
-            MODEL, SITE, lambda skip: windows(skip=skip), tokens=1000, batch=40, buffer_tokens=400, seed=1
+            MODEL, [SITE], lambda skip: windows(skip=skip), tokens=1000, batch=40, buffer_tokens=400, seed=1
         )
 
     whole = stream()

@@ -34,7 +34,7 @@ def perfect() -> SparseAutoencoder:
 
 def mean_only() -> SparseAutoencoder:
     """Reconstructs every activation as the mean of the evaluated ones."""
-    values = torch.cat([a.values_ND for _, a in harvest(MODEL, SITE, windows(), OutlierFilter())])
+    values = torch.cat([a.values_ND for _, a in harvest(MODEL, [SITE], windows(), OutlierFilter())])
     autoencoder = build(TopKConfig(k=1), width=WIDTH, features=4)
     with torch.no_grad():
         autoencoder.b_dec_O.copy_(values.mean(dim=0))
@@ -68,7 +68,7 @@ def test_figures_equal_those_computed_by_hand() -> None:
         autoencoder.W_dec_FO.mul_(0.7)
     batches = windows()
     report = evaluate_reconstruction(MODEL, SITE, autoencoder, batches, ce_tokens=10**6)
-    values = torch.cat([a.values_ND for _, a in harvest(MODEL, SITE, batches, OutlierFilter())]).double()
+    values = torch.cat([a.values_ND for _, a in harvest(MODEL, [SITE], batches, OutlierFilter())]).double()
     variance = (values - values.mean(dim=0)).square().sum()
     assert report.explained_variance == pytest.approx(1 - (0.09 * values.square().sum() / variance).item(), abs=1e-4)
     assert report.normalized_mse == pytest.approx(0.09, abs=1e-4)

@@ -96,7 +96,7 @@ def test_the_dictionary_takes_raw_activations(finished: Run) -> None:
 def test_the_index_holds_what_the_dictionary_encodes(finished: Run) -> None:
     store = activations.ActivationStore(finished.folder / "activations")
     index = finished.features
-    _, batch = next(store.batches())
+    _, batch = next(store.batches(finished.site))
     codes = finished.dictionary.encode(batch.values_ND)
     active = Codes(codes.row_offsets, codes.feature_ids, (codes.values > 0).float(), 64).to_dense().sum(dim=0)
     assert [index.statistics(feature).n_active for feature in range(64)] == active.int().tolist()
@@ -117,7 +117,7 @@ def test_concepts_are_scored_where_the_text_has_labels(finished: Run) -> None:
 
 def test_finished_stages_are_reused(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Run.begin(finished.folder, finished.config)
-    monkeypatch.setattr("semascope.runs.load_model", lambda **_: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr("semascope.source.load_model", lambda **_: pytest.fail("the model was loaded again"))
     monkeypatch.setattr("semascope.runs.train", lambda *_, **__: pytest.fail("it was trained again"))
     again.train()
     assert again.evaluate() == finished.result("reconstruction")
@@ -137,7 +137,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
     monkeypatch.setattr("semascope.activations.store.SHARD_BYTES", 100_000)
     calls = 0
-    encode = semascope.runs.harvest if stored else None
+    encode = semascope.source.harvest if stored else None
 
     def interrupted_harvest(*arguments: Any) -> Any:
         nonlocal calls
@@ -149,7 +149,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
             yield item
 
     if stored:
-        monkeypatch.setattr("semascope.runs.harvest", interrupted_harvest)
+        monkeypatch.setattr("semascope.source.harvest", interrupted_harvest)
         with pytest.raises(KeyboardInterrupt):
             Run.begin(tmp_path / "parts", config).train()
     loss = semascope.sae.TopKAutoencoder.loss

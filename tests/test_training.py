@@ -8,13 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PlantedStream
+from conftest import PlantedStream, train_many, train_one
+from dictionaries import CONFIGS
 
 from semascope.errors import DamagedError, DataError, MismatchError, NumericalError
 from semascope.files import read_json, write_json
 from semascope.records import Codes
-from semascope.sae import BatchTopKConfig, L1Config, TopKAutoencoder, TopKConfig, VariantConfig
-from semascope.training import TrainingConfig, read_metrics, train
+from semascope.sae import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    KLConfig,
+    L1Config,
+    TopKAutoencoder,
+    TopKConfig,
+    VariantConfig,
+)
+from semascope.training import TrainingConfig, read_metrics
 from semascope.training.firing import FiringRecord
 from semascope.training.schedules import learning_rate
 
@@ -36,11 +46,15 @@ def config(variant: VariantConfig | None = None, **changes: Any) -> TrainingConf
         (TopKConfig(k=2, auxiliary_k=8), 0.95),
         (BatchTopKConfig(k=2, auxiliary_k=8), 0.95),
         (L1Config(coefficient=2.0), 0.95),
+        (L1Config(l0=2, auxiliary_k=8), 0.95),
+        (JumpReLUConfig(l0=2, auxiliary_k=8), 0.95),
+        (GatedConfig(l0=2, auxiliary_k=8), 0.95),
+        (KLConfig(l0=2, auxiliary_k=8), 0.85),
     ],
 )
 def test_planted_features_are_found_back(variant: VariantConfig, least_similarity: float, tmp_path: Path) -> None:
     stream = PlantedStream()
-    trained = train(stream, config(variant, tokens=256 * 800), width=16, folder=tmp_path)
+    trained = train_one(stream, config(variant, tokens=256 * 800), width=16, folder=tmp_path)
     found = trained.W_dec_FO / trained.W_dec_FO.norm(dim=1, keepdim=True)
     best = (stream.directions_PD @ found.T).max(dim=1).values
     assert best.mean() > least_similarity
@@ -48,7 +62,7 @@ def test_planted_features_are_found_back(variant: VariantConfig, least_similarit
 
 
 def test_metrics_tell_what_happened(tmp_path: Path) -> None:
-    train(PlantedStream(), config(), width=16, folder=tmp_path)
+    train_one(PlantedStream(), config(), width=16, folder=tmp_path)
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(10, 301, 10))
     assert lines[-1]["tokens"] == 256 * 300
@@ -73,7 +87,7 @@ def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         variant = TopKConfig(k=4, auxiliary_k=32, auxiliary_coefficient=coefficient)
         settings = config(variant, features=256, dead_after_tokens=256 * 40, tokens=256 * 500)
         stream = PlantedStream(width=32, planted=300, active=4)
-        train(stream, settings, width=32, folder=tmp_path / str(coefficient))
+        train_one(stream, settings, width=32, folder=tmp_path / str(coefficient))
         return read_metrics(tmp_path / str(coefficient) / "metrics.jsonl")[-1]["dead_fraction"]
 
     assert dead(0.0) > 0.25
@@ -82,18 +96,14 @@ def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     "variant",
-    [
-        TopKConfig(k=2, auxiliary_k=8),
-        BatchTopKConfig(k=2, auxiliary_k=8),
-        BatchTopKConfig(k=2, auxiliary_k=8, prefixes=(0.5, 1.0)),
-        L1Config(coefficient=1.0),
-    ],
+    [*CONFIGS.values(), BatchTopKConfig(k=2, auxiliary_k=8, prefixes=(0.5, 1.0))],
+    ids=[*CONFIGS, "matryoshka"],
 )
 def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
     variant: VariantConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(variant, features=64, dead_after_tokens=256 * 8)
-    whole = train(PlantedStream(), settings, width=16, folder=tmp_path / "whole")
+    whole = train_one(PlantedStream(), settings, width=16, folder=tmp_path / "whole")
 
     class Interrupted(PlantedStream):
         def __next__(self) -> torch.Tensor:
@@ -104,8 +114,8 @@ def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
     monkeypatch.setattr("semascope.training.checkpoints.LEAST_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
     with pytest.raises(KeyboardInterrupt):
-        train(Interrupted(), settings, width=16, folder=tmp_path / "parts")
-    resumed = train(PlantedStream(), settings, width=16, folder=tmp_path / "parts")
+        train_one(Interrupted(), settings, width=16, folder=tmp_path / "parts")
+    resumed = train_one(PlantedStream(), settings, width=16, folder=tmp_path / "parts")
 
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -119,12 +129,22 @@ def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
     ]
 
 
+def of_every_variant() -> dict[str, TrainingConfig]:
+    """Short trainings, two of them of another size or seed."""
+    settings = {name: config(variant, features=64, tokens=256 * 150) for name, variant in CONFIGS.items()}
+    return settings | {
+        "wider": config(features=96, dead_after_tokens=256 * 8, tokens=256 * 150),
+        "another seed": config(features=64, tokens=256 * 150, seed=5),
+    }
+
+
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from conftest import PlantedStream
-from semascope.training import TrainingConfig, train, checkpoints
+from conftest import PlantedStream, train_many
+from test_training import of_every_variant
+from semascope.training import checkpoints
 checkpoints.LEAST_SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.0, 1e9
 torch.set_num_threads({threads})
 class Killed(PlantedStream):
@@ -132,47 +152,55 @@ class Killed(PlantedStream):
         if self._drawn == 123:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__next__()
-train(Killed(), TrainingConfig.model_validate_json({settings!r}), width=16, folder=Path({folder!r}))
+train_many(Killed(), of_every_variant(), width=16, folder=Path({folder!r}))
 """
 
 
-def test_a_training_killed_with_sigkill_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    settings = config(features=64, dead_after_tokens=256 * 8)
+def test_dictionaries_of_every_variant_killed_with_sigkill_and_resumed_end_bit_for_bit_the_same(
+    tmp_path: Path,
+) -> None:
     tests, folder = str(Path(__file__).parent), str(tmp_path / "parts")
-    program = KILLED.format(
-        tests=tests, threads=torch.get_num_threads(), settings=settings.model_dump_json(), folder=folder
-    )
+    program = KILLED.format(tests=tests, threads=torch.get_num_threads(), folder=folder)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert [path.name for path in (tmp_path / "parts/checkpoints").iterdir()] == ["step-00000120"]
-    resumed = train(PlantedStream(), settings, width=16, folder=tmp_path / "parts").state_dict()
-    whole = train(PlantedStream(), settings, width=16, folder=tmp_path / "whole").state_dict()
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    resumed = train_many(PlantedStream(), of_every_variant(), width=16, folder=tmp_path / "parts")
+    whole = train_many(PlantedStream(), of_every_variant(), width=16, folder=tmp_path / "whole")
+    for name, autoencoder in whole.items():
+        for tensor_name, tensor in autoencoder.state_dict().items():
+            assert torch.equal(resumed[name].state_dict()[tensor_name], tensor), (name, tensor_name)
+
+
+def test_a_dictionary_among_many_is_the_one_that_it_is_alone(tmp_path: Path) -> None:
+    among = train_many(PlantedStream(), of_every_variant(), width=16, folder=tmp_path / "many")
+    for name in ("jumprelu", "wider"):
+        alone = train_one(PlantedStream(), of_every_variant()[name], width=16, folder=tmp_path / name)
+        assert all(torch.equal(tensor, among[name].state_dict()[key]) for key, tensor in alone.state_dict().items())
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
-    train(PlantedStream(), config(tokens=256 * 20), width=16, folder=tmp_path)
+    train_one(PlantedStream(), config(tokens=256 * 20), width=16, folder=tmp_path)
     with pytest.raises(MismatchError, match=r"other settings \(learning_rate\)"):
-        train(PlantedStream(), config(tokens=256 * 20, learning_rate=1e-3), width=16, folder=tmp_path)
+        train_one(PlantedStream(), config(tokens=256 * 20, learning_rate=1e-3), width=16, folder=tmp_path)
 
 
 def test_a_half_written_checkpoint_is_named(tmp_path: Path) -> None:
     settings = config(tokens=256 * 20)
-    train(PlantedStream(), settings, width=16, folder=tmp_path)
+    train_one(PlantedStream(), settings, width=16, folder=tmp_path)
     folder = tmp_path / "checkpoints/step-00000020"
-    weights = folder / "weights.safetensors"
+    weights = folder / "dictionary/weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:100])
     with pytest.raises(DamagedError, match=r"weights\.safetensors is damaged"):
-        train(PlantedStream(), settings, width=16, folder=tmp_path)
+        train_one(PlantedStream(), settings, width=16, folder=tmp_path)
     weights.write_bytes(whole)
     state = read_json(folder / "state.json")
     write_json(folder / "state.json", {"step": 20})
-    with pytest.raises(DamagedError, match=r"lacks config, stream"):
-        train(PlantedStream(), settings, width=16, folder=tmp_path)
+    with pytest.raises(DamagedError, match=r"lacks configs, stream"):
+        train_one(PlantedStream(), settings, width=16, folder=tmp_path)
     write_json(folder / "state.json", state)
     (folder / "state.json").unlink()
     with pytest.raises(DamagedError, match="half-written"):
-        train(PlantedStream(), settings, width=16, folder=tmp_path)
+        train_one(PlantedStream(), settings, width=16, folder=tmp_path)
 
 
 def test_a_metrics_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
@@ -189,7 +217,7 @@ def test_a_stream_that_ends_early_is_no_silent_early_stop(tmp_path: Path) -> Non
             return super().__next__()
 
     with pytest.raises(DataError, match="ended after 15 of 300 steps"):
-        train(Short(), config(), width=16, folder=tmp_path)
+        train_one(Short(), config(), width=16, folder=tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
@@ -198,7 +226,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
             return super().__next__() * (float("nan") if self._drawn == 4 else 1.0)
 
     with pytest.raises(NumericalError, match="step 10"):
-        train(Broken(), config(), width=16, folder=tmp_path)
+        train_one(Broken(), config(), width=16, folder=tmp_path)
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semascope.models import DEFAULT_MODEL
 from semascope.models.settings import DtypeName, PrecisionName
+from semascope.records import Site
 from semascope.text import CorpusConfig
 from semascope.training import TrainingConfig
 
@@ -39,6 +40,9 @@ class EvaluationConfig(BaseModel):
 class RunConfig(BaseModel):
     """Everything that decides what a run computes.
 
+    ``output_site``: makes the dictionary a transcoder, which predicts the activations there from those at ``site``,
+    with a linear ``skip`` connection beside its features or without.
+
     ``passes``: with more than one, ``training.tokens / passes`` activations are harvested to disk and shown several
     times; with one, they are not kept unless ``keep_activations`` says so. ``index_tokens``: how much of the training
     text the feature index covers.
@@ -48,12 +52,25 @@ class RunConfig(BaseModel):
 
     model: ModelConfig = ModelConfig()
     site: str
+    output_site: str | None = None
+    skip: bool = False
     corpus: CorpusConfig = CorpusConfig()
     training: TrainingConfig = TrainingConfig()
     passes: int = Field(default=1, ge=1)
     keep_activations: bool = False
     index_tokens: int = Field(default=500_000, ge=1)
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _skips_to_somewhere(self) -> Self:
+        if self.skip and self.output_site is None:
+            raise ValueError("a skip connection belongs to a transcoder: give the site that it predicts (--to)")
+        return self
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites whose activations it needs: first that of the features. Raises SiteError."""
+        return [Site.parse(site) for site in (self.site, self.output_site) if site is not None]
 
     @property
     def stored(self) -> bool:

@@ -75,8 +75,9 @@ class TokenBatch:
 class ActivationBatch:
     """Activations of single tokens with the place that each came from.
 
-    ``values_ND`` raw activations at the site, on the model's device. ``tokens_N`` int64 token ids. ``windows_N`` int64
-    and ``positions_N`` int64: the window of the pass over the corpus, and the position in it; all three on the CPU.
+    ``values_ND`` raw activations at the site, or at several side by side, on the model's device. ``tokens_N`` int64
+    token ids. ``windows_N`` int64 and ``positions_N`` int64: the window of the pass over the corpus, and the position
+    in it; all three on the CPU.
     """
 
     values_ND: Tensor

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
@@ -29,44 +29,60 @@ from typing import Any
 from pydantic import ValidationError
 
 from semascope import progress
-from semascope.activations import ActivationStore, LiveBatches, OutlierFilter, StoredBatches, StoreWriter, harvest
+from semascope.activations import ActivationStore, LiveBatches, OutlierFilter, StoredBatches, harvest
 from semascope.concepts import EMBEDDED_SUITE, ConceptScore, score_concepts
 from semascope.config import RunConfig, differences
-from semascope.errors import ConfigError, DamagedError, DataError, MismatchError
+from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.evaluation import evaluate_reconstruction
 from semascope.features import FeatureIndex, IndexBuilder
 from semascope.files import read_json, write_json
-from semascope.models import LanguageModel, load_model, load_tokenizer
-from semascope.records import ActivationBatch, Site, TokenBatch
+from semascope.models import LanguageModel
+from semascope.records import ActivationBatch, TokenBatch
 from semascope.report import write_report
 from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_dictionary, save_dictionary
-from semascope.text import Corpus, Tokenizer, pack, pieces
-from semascope.training import read_metrics, train
-
-# Large enough for the matrix products to run at their full rate, small enough to stay in the caches of a laptop.
-TOKENS_PER_FORWARD = 1024
+from semascope.source import ActivationSource
+from semascope.text import Corpus, Tokenizer, pieces
+from semascope.training import Columns, Trainer, read_metrics, train
 
 
 class Run:
     """A run folder. `Run.begin` starts one or goes on with it, `Run.open` only reads."""
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        *,
+        activations: str = "activations",
+        source: ActivationSource | None = None,
+    ) -> None:
         self.folder, self.config = folder, config
-        self.site = Site.parse(config.site)
+        self.site, *rest = config.sites
+        self.output_site = rest[0] if rest else self.site
+        self.activations_folder = folder / activations
+        self.source = source or ActivationSource(config.model, config.corpus, config.sites)
 
     @classmethod
-    def begin(cls, folder: Path | str, config: RunConfig) -> Run:
+    def begin(
+        cls,
+        folder: Path | str,
+        config: RunConfig,
+        *,
+        activations: str = "activations",
+        source: ActivationSource | None = None,
+    ) -> Run:
         """Start a run in a new folder, or go on with the one that is there.
 
-        Raises MismatchError when the folder holds a run of another configuration.
+        ``activations``: where they are kept, as seen from the folder; ``source``: where they come from. Both are for
+        runs that share them (see `sweeps`). Raises MismatchError when the folder holds a run of another configuration.
         """
         folder = Path(folder)
         config = config.model_copy(update={"training": config.training.resolved()})
-        Site.parse(config.site)
+        source = source or ActivationSource(config.model, config.corpus, config.sites)
         # A run that failed before it made anything, by a misspelt model for example, may be corrected.
         started = folder.exists() and any(path.name != "run.json" for path in folder.iterdir())
         if started and (folder / "run.json").exists():
-            run = cls.open(folder)
+            run = cls.open(folder, source=source)
             if run.config != config:
                 raise MismatchError(
                     f"{folder} holds a run of other settings ({', '.join(differences(run.config, config))}): "
@@ -80,40 +96,49 @@ class Run:
             folder / "run.json",
             {
                 "format": 1,
+                "activations": activations,
                 "config": config.model_dump(mode="json"),
                 "versions": {**versions, "python": platform.python_version()},
             },
         )
-        return cls(folder, config)
+        return cls(folder, config, activations=activations, source=source)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Run:
+    def open(cls, folder: Path | str, *, source: ActivationSource | None = None) -> Run:
         """Open an existing run. Raises DamagedError when the folder holds none."""
         file = Path(folder) / "run.json"
         if not file.is_file():
+            if runs := sorted(found.parent for found in Path(folder).glob("*/run.json")):
+                raise DamagedError(f"{folder} holds {len(runs)} runs: choose one of them, for example {runs[0]}")
             raise DamagedError(
                 f"{folder} holds no run.json: it is no run; 'semascope train' and 'semascope demo' make one"
             )
+        described = read_json(file)
         try:
-            return cls(Path(folder), RunConfig.model_validate(read_json(file).get("config")))
+            config = RunConfig.model_validate(described.get("config"))
+            return cls(Path(folder), config, activations=described.get("activations", "activations"), source=source)
         except ValidationError as error:
             raise DamagedError(f"{file} does not describe a run: {error}") from error
 
-    @cached_property
+    @property
     def model(self) -> LanguageModel:
         """The language model, loaded when first needed."""
-        return load_model(**self.config.model.model_dump())
+        return self.source.model
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, without loading the model."""
-        config = self.config.model
-        return load_tokenizer(config.name, revision=config.revision, trust_remote_code=config.trust_remote_code)
+        return self.source.tokenizer
 
-    @cached_property
+    @property
     def corpus(self) -> Corpus:
         """The text, with its held-out part."""
-        return Corpus(self.config.corpus)
+        return self.source.corpus
+
+    @property
+    def trained(self) -> bool:
+        """Whether its dictionary is there."""
+        return (self.folder / "dictionary" / "cfg.json").exists()
 
     @property
     def dictionary(self) -> SparseAutoencoder:
@@ -146,67 +171,14 @@ class Run:
         """
         if not self.config.stored:
             return None
-        folder, wanted = self.folder / "activations", self.config.harvest_tokens
-        if ActivationStore.is_complete(folder):
-            store = ActivationStore(folder)
-            progress.message(f"Reusing {len(store):,} activations in {folder}")
-            return store
-        with StoreWriter(folder, origin=self._origin, width=self.model.width(self.site)) as writer:
-            rows = writer.manifest.rows
-            windows = self._windows(held_out=False, skip=writer.manifest.windows)
-            with progress.task(f"Harvest {self.site}", total=wanted, unit="tokens", done=rows) as shown:
-                for text, activations in harvest(self.model, self.site, windows, writer.outliers):
-                    writer.add(text, activations)
-                    rows += len(activations)
-                    shown.advance(len(activations))
-                    if rows >= wanted:
-                        break
-            if rows < wanted:
-                raise DataError(
-                    f"the text gave {rows:,} activations, and {wanted:,} were asked for: give more text, or train on "
-                    f"--tokens {rows * self.config.passes}"
-                )
-        return ActivationStore(folder)
+        return self.source.store(self.activations_folder, self.config.harvest_tokens)
 
     def train(self) -> SparseAutoencoder:
         """Train the dictionary (harvesting first, if need be) and save it folded, for raw activations."""
-        if (self.folder / "dictionary" / "cfg.json").exists():
+        if self.trained:
             progress.message(f"Reusing the dictionary in {self.folder / 'dictionary'}")
-            return self.dictionary
-        config, store = self.config.training, self.harvest()
-        if store is not None:
-            store.verify()
-            stream = StoredBatches(store, batch=config.batch_tokens, seed=config.seed)
         else:
-            stream = LiveBatches(
-                self.model, self.site, lambda skip: self._windows(held_out=False, skip=skip),
-                tokens=config.tokens, batch=config.batch_tokens, buffer_tokens=config.buffer_tokens, seed=config.seed,
-            )  # fmt: skip
-        width = store.width if store is not None else self.model.width(self.site)
-        trained = train(stream, config, width=width, folder=self.folder, device=self.model.device)
-        outliers = stream.outliers
-        save_dictionary(
-            trained.folded(stream.scale),
-            self.folder / "dictionary",
-            {
-                "model_name": self.config.model.name,
-                "model_revision": self.model.revision,
-                "hook_name": hook_name(self.site),
-                "site": str(self.site),
-                "context_size": self.config.corpus.context_tokens,
-                "prepend_bos": self.tokenizer.bos_id is not None,
-                "corpus": self.config.corpus.model_dump(mode="json"),
-                "activation_scale": stream.scale,
-                "recent_medians": outliers.recent_medians,
-                "left_out": asdict(outliers.counts),
-                "training": config.model_dump(mode="json"),
-                "dead_fraction": self.metrics[-1]["dead_fraction"],
-                "dead_counted_over_tokens": config.dead_after_tokens,
-                "semascope_version": version("semascope"),
-            },
-        )
-        # The settings of a run never change, so there is nothing left to resume.
-        shutil.rmtree(self.folder / "checkpoints")
+            train_together({"dictionary": self}, self.harvest(), self.folder / "checkpoints")
         return self.dictionary
 
     def evaluate(self) -> dict[str, Any]:
@@ -215,14 +187,15 @@ class Run:
             progress.message("Reusing evaluation/reconstruction.json")
             return found
         config, metadata = self.config.evaluation, self._saved.metadata
-        batches = self._windows(held_out=True)
-        n_batches = max(1, config.tokens // (self.config.corpus.context_tokens * self._windows_per_batch))
+        batches = self.source.windows(held_out=True)
+        n_batches = max(1, config.tokens // (self.config.corpus.context_tokens * self.source.windows_per_batch))
         report = evaluate_reconstruction(
             self.model,
             self.site,
             self.dictionary.to(self.model.device),
             list(islice(batches, n_batches)),
             ce_tokens=config.ce_tokens,
+            output_site=self.output_site if self.config.output_site else None,
             recent_medians=metadata["recent_medians"],
             seed=config.seed,
         )
@@ -252,7 +225,7 @@ class Run:
                 labelled,
                 EMBEDDED_SUITE,
                 texts_each=config.concept_texts,
-                recent_medians=self._saved.metadata["recent_medians"],
+                recent_medians=self._saved.metadata["recent_medians"][0],
                 seed=config.seed,
             )
         return self._write_result("concepts", {"seed": config.seed, "concepts": [score.as_json() for score in scores]})
@@ -278,7 +251,7 @@ class Run:
                     shown.advance(len(activations))
                     if rows >= wanted:
                         break
-            in_residual_stream = self.site.kind != "mlp_in"
+            in_residual_stream = self.output_site.kind != "mlp_in"
             builder.finish(
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if in_residual_stream else None,
@@ -339,37 +312,61 @@ class Run:
             raise DamagedError(f"{self.folder} has no dictionary yet: run the command that trains it again")
         return load_dictionary(self.folder / "dictionary")
 
-    @property
-    def _windows_per_batch(self) -> int:
-        return max(1, TOKENS_PER_FORWARD // self.config.corpus.context_tokens)
-
-    @property
-    def _origin(self) -> dict[str, Any]:
-        """What decides the activations of this run."""
-        return {
-            "model": self.config.model.model_dump(mode="json"),
-            "site": str(self.site),
-            "corpus": self.config.corpus.model_dump(mode="json"),
-        }
-
-    def _windows(self, *, held_out: bool, skip: int = 0) -> Iterator[TokenBatch]:
-        documents = self.corpus.held_out() if held_out else self.corpus.training()
-        per_batch = self._windows_per_batch
-        batches = pack(
-            documents,
-            self.tokenizer,
-            context_tokens=self.config.corpus.context_tokens,
-            windows_per_batch=per_batch,
-        )
-        return islice(batches, skip // per_batch, None)
-
     def _activations_to_index(self) -> Iterator[tuple[TokenBatch | None, ActivationBatch]]:
         if self.config.stored:
-            yield from ActivationStore(self.folder / "activations").batches()
+            yield from ActivationStore(self.activations_folder).batches(self.site)
         else:
-            outliers = OutlierFilter(self._saved.metadata["recent_medians"])
-            yield from harvest(self.model, self.site, self._windows(held_out=False), outliers)
+            outliers = OutlierFilter(self._saved.metadata["recent_medians"][0])
+            yield from harvest(self.model, [self.site], self.source.windows(), outliers)
+
+    def save(self, trained: SparseAutoencoder, stream: StoredBatches | LiveBatches) -> None:
+        """Save a dictionary that was trained on scaled activations, folded, with what it was made from."""
+        config, scales = self.config, stream.scales
+        medians = dict(zip(stream.columns, stream.outliers.recent_medians, strict=True))
+        output = {"output_site": str(self.output_site), "hook_name_out": hook_name(self.output_site)}
+        save_dictionary(
+            trained.folded(scales[self.site], scales[self.output_site]),
+            self.folder / "dictionary",
+            {
+                "model_name": config.model.name,
+                "model_revision": self.model.revision,
+                "hook_name": hook_name(self.site),
+                "site": str(self.site),
+                **(output if config.output_site else {}),
+                "context_size": config.corpus.context_tokens,
+                "prepend_bos": self.tokenizer.bos_id is not None,
+                "corpus": config.corpus.model_dump(mode="json"),
+                "activation_scale": scales[self.site],
+                "recent_medians": [medians[site] for site in config.sites],
+                "left_out": asdict(stream.outliers.counts),
+                "training": config.training.model_dump(mode="json"),
+                "dead_fraction": self.metrics[-1]["dead_fraction"],
+                "dead_counted_over_tokens": config.training.dead_after_tokens,
+                "semascope_version": version("semascope"),
+            },
+        )
 
     def _write_result(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
         write_json(self.folder / "evaluation" / f"{name}.json", content)
         return content
+
+
+def train_together(runs: Mapping[str, Run], store: ActivationStore | None, checkpoints_folder: Path) -> None:
+    """Train the dictionaries of runs, by name, on the same activations, and save them.
+
+    The runs share source, tokens and batches; ``store`` holds the activations of all, or the model gives them.
+    """
+    first = next(iter(runs.values()))
+    stream = first.source.batches(first.config.training, store)
+
+    def trainer(run: Run) -> Trainer:
+        outputs = stream.columns[run.output_site] if run.config.output_site else None
+        columns = Columns(stream.columns[run.site], outputs, run.config.skip)
+        return Trainer(run.config.training, columns, folder=run.folder, device=first.model.device)
+
+    trainers = {name: trainer(run) for name, run in runs.items()}
+    train(stream, trainers, checkpoints_folder)
+    for name, run in runs.items():
+        run.save(trainers[name].autoencoder, stream)
+    # The settings of a run never change, so there is nothing left to resume.
+    shutil.rmtree(checkpoints_folder)

@@ -1,8 +1,8 @@
-"""From tokens to activations: run the model to the site, window by window."""
+"""From tokens to activations: run the model to the sites, window by window."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -13,21 +13,26 @@ from semascope.records import ActivationBatch, Site, TokenBatch
 
 
 def harvest(
-    model: LanguageModel, site: Site, windows: Iterable[TokenBatch], outliers: OutlierFilter
+    model: LanguageModel, sites: Sequence[Site], windows: Iterable[TokenBatch], outliers: OutlierFilter
 ) -> Iterator[tuple[TokenBatch, ActivationBatch]]:
-    """Yield, for each batch of windows, the raw activations of its tokens without the outliers.
+    """Yield, for each batch of windows, its tokens' raw activations, the sites side by side, without the outliers.
 
-    Raises NumericalError when activations are zero or not finite.
+    Each batch is one pass over the model, to the last of the sites. Raises NumericalError when activations are zero or
+    not finite.
     """
     for batch in windows:
-        activations_BTD = model.activations(batch.tokens_BT.to(model.device), site)
-        keep_BT = outliers.keep(activations_BTD)
-        values_ND = activations_BTD[keep_BT]
-        if not values_ND.any() or not torch.isfinite(values_ND).all():
-            fault = "all zero" if torch.isfinite(activations_BTD).all() else "not all finite"
-            raise NumericalError(
-                f"the activations of {model.name} at {site} are {fault}: a dictionary cannot be learned from them; "
-                "try another site, or a wider type (--dtype float32)"
-            )
+        at_sites = model.activations_at(batch.tokens_BT.to(model.device), sites)
+        keep_BT = outliers.keep(*(at_sites[site] for site in sites))
+        values_ND: list[torch.Tensor] = []
+        for site in sites:
+            values_ND.append(at_sites[site][keep_BT])
+            if not values_ND[-1].any() or not torch.isfinite(values_ND[-1]).all():
+                fault = "all zero" if torch.isfinite(at_sites[site]).all() else "not all finite"
+                raise NumericalError(
+                    f"the activations of {model.name} at {site} are {fault}: a dictionary cannot be learned from them; "
+                    "try another site, or a wider type (--dtype float32)"
+                )
         rows, positions = keep_BT.nonzero().cpu().unbind(dim=1)
-        yield batch, ActivationBatch(values_ND, batch.tokens_BT[rows, positions], batch.first_window + rows, positions)
+        side_by_side_ND = values_ND[0] if len(sites) == 1 else torch.cat(values_ND, dim=1)
+        tokens_N = batch.tokens_BT[rows, positions]
+        yield batch, ActivationBatch(side_by_side_ND, tokens_N, batch.first_window + rows, positions)

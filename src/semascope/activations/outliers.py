@@ -32,29 +32,35 @@ class OutlierCounts:
 
 
 class OutlierFilter:
-    """Marks tokens at position 0 and those whose norm exceeds 10 times the running median norm.
+    """Marks tokens at position 0 and those whose norm, at any site, exceeds 10 times the running median norm there.
 
     The running median is the median of the medians of the last 64 batches, so one strange batch does not move it, and
     its whole state is a short list of numbers.
     """
 
-    def __init__(self, recent_medians: Sequence[float] = (), counts: OutlierCounts | None = None) -> None:
+    def __init__(self, *recent_medians: Sequence[float], counts: OutlierCounts | None = None) -> None:
+        """``recent_medians``: those of each site, from `recent_medians`; none to begin with."""
         self.counts = counts or OutlierCounts()
-        self._medians = deque(recent_medians, maxlen=MEDIANS_KEPT)
+        self._medians = [deque(medians, maxlen=MEDIANS_KEPT) for medians in recent_medians]
 
     @property
-    def recent_medians(self) -> list[float]:
-        """The state that `OutlierFilter` takes to go on where this one stands."""
-        return list(self._medians)
+    def recent_medians(self) -> list[list[float]]:
+        """For each site, the state that `OutlierFilter` takes to go on where this one stands."""
+        return [list(medians) for medians in self._medians]
 
-    def keep(self, activations_BTD: Tensor) -> Tensor:
-        """bool [B, T]: which tokens to learn from. Updates the running median and the counts."""
-        norms_BT = activations_BTD.float().norm(dim=2)
-        self._medians.append(norms_BT[:, 1:].median().item() if norms_BT.shape[1] > 1 else norms_BT.median().item())
-        limit = MASSIVE_FACTOR * torch.tensor(list(self._medians)).median().item()
-        keep_BT = norms_BT <= limit
+    def keep(self, *activations_BTD: Tensor) -> Tensor:
+        """bool [B, T]: which tokens to learn from, given the activations at each site. Updates medians and counts."""
+        self._medians = self._medians or [deque[float](maxlen=MEDIANS_KEPT) for _ in activations_BTD]
+        keeps_BT = [self._moderate(x, medians) for x, medians in zip(activations_BTD, self._medians, strict=True)]
+        keep_BT = torch.stack(keeps_BT).all(dim=0)
         self.counts.massive += int((~keep_BT[:, 1:]).sum())
         self.counts.first_position += keep_BT.shape[0]
         self.counts.tokens += keep_BT.numel()
         keep_BT[:, 0] = False
         return keep_BT
+
+    def _moderate(self, activations_BTD: Tensor, medians: deque[float]) -> Tensor:
+        """Which norms are within the limit of a site."""
+        norms_BT = activations_BTD.float().norm(dim=2)
+        medians.append(norms_BT[:, 1:].median().item() if norms_BT.shape[1] > 1 else norms_BT.median().item())
+        return norms_BT <= MASSIVE_FACTOR * torch.tensor(list(medians)).median().item()

@@ -3,15 +3,18 @@
 activations/
   manifest.json            what they are, the list of shards, what was left out; written last, after each shard
   shard-00000.safetensors  activations [N, D], tokens, windows, positions [N]; window_tokens, window_documents [W, T]
+
+D is the width of all sites together: the activations of a token at several sites stand side by side.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +24,7 @@ from torch import Tensor
 from semascope.activations.outliers import OutlierCounts, OutlierFilter
 from semascope.errors import ConfigError, DamagedError, MismatchError, NumericalError
 from semascope.files import read_json, sha256, write_json, write_tensors
-from semascope.records import ActivationBatch, TokenBatch
+from semascope.records import ActivationBatch, Site, TokenBatch
 
 # A shard is written when it is this large, or this old: what an interruption can lose is bounded both ways.
 SHARD_BYTES = 1 << 28
@@ -42,16 +45,20 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a store holds. ``origin`` says what it was made from, and is compared as a whole."""
+    """What a store holds. ``origin`` says what it was made from, and is compared as a whole.
 
-    format: int = 1
+    ``widths``: the sites, in the order of their columns, each with its width. ``squared_norm_sums`` and
+    ``recent_medians`` (of the outlier filter): one of each for every site.
+    """
+
+    format: Literal[2] = 2
     origin: dict[str, Any]
-    width: int
+    widths: dict[str, int]
     dtype: str
     shards: list[Shard] = []
-    squared_norm_sum: float = 0.0
+    squared_norm_sums: list[float] = []
     outliers: OutlierCounts = OutlierCounts()
-    recent_medians: list[float] = []
+    recent_medians: list[list[float]] = []
     complete: bool = False
 
     @property
@@ -64,6 +71,17 @@ class Manifest(BaseModel):
         """How many windows they come from."""
         return sum(shard.windows for shard in self.shards)
 
+    @property
+    def columns(self) -> dict[Site, slice]:
+        """Where the activations of each site are."""
+        return side_by_side({Site.parse(site): width for site, width in self.widths.items()})
+
+
+def side_by_side(widths: Mapping[Site, int]) -> dict[Site, slice]:
+    """The columns of sites that stand side by side in this order."""
+    ends = list(accumulate(widths.values(), initial=0))
+    return {site: slice(first, last) for site, first, last in zip(widths, ends, ends[1:], strict=False)}
+
 
 def _read_manifest(folder: Path) -> Manifest:
     file = folder / "manifest.json"
@@ -72,7 +90,9 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(read_json(file))
     except ValidationError as error:
-        raise DamagedError(f"{file} is not a manifest of activations: {error}") from error
+        raise DamagedError(
+            f"{file} is no manifest of activations that this version reads ({error}): delete {folder} and harvest again"
+        ) from error
 
 
 class StoreWriter:
@@ -82,20 +102,23 @@ class StoreWriter:
     MismatchError for a store of another origin.
     """
 
-    def __init__(self, folder: Path, *, origin: dict[str, Any], width: int, dtype: str = "float16") -> None:
+    def __init__(
+        self, folder: Path, *, origin: dict[str, Any], widths: Mapping[Site, int], dtype: str = "float16"
+    ) -> None:
         if dtype not in STORED_TYPES:
             raise ConfigError(f"activations cannot be stored as '{dtype}': choose one of {', '.join(STORED_TYPES)}")
         self._folder = folder
+        named = {str(site): width for site, width in widths.items()}
         if (folder / "manifest.json").exists():
             self.manifest = _read_manifest(folder)
-            if (self.manifest.origin, self.manifest.width) != (origin, width):
+            if (self.manifest.origin, self.manifest.widths) != (origin, named):
                 raise MismatchError(
                     f"{folder} holds activations of {self.manifest.origin}, and {origin} was asked for: "
                     "choose another folder, or delete that one"
                 )
         else:
-            self.manifest = Manifest(origin=origin, width=width, dtype=dtype)
-        self.outliers = OutlierFilter(self.manifest.recent_medians, self.manifest.outliers)
+            self.manifest = Manifest(origin=origin, widths=named, dtype=dtype, squared_norm_sums=[0.0] * len(named))
+        self.outliers = OutlierFilter(*self.manifest.recent_medians, counts=self.manifest.outliers)
         self._pending: list[tuple[TokenBatch, ActivationBatch]] = []
         self._pending_bytes = 0
         self._last_flush = time.monotonic()
@@ -117,7 +140,9 @@ class StoreWriter:
                 f"activations of up to {activations.values_ND.abs().max().item():.3g} do not fit into "
                 f"{self.manifest.dtype}: store them as bfloat16 or float32"
             )
-        self.manifest.squared_norm_sum += activations.values_ND.double().square().sum().item()
+        squares_D = activations.values_ND.double().square().sum(dim=0)
+        sums = zip(self.manifest.squared_norm_sums, self.manifest.columns.values(), strict=True)
+        self.manifest.squared_norm_sums = [so_far + squares_D[columns].sum().item() for so_far, columns in sums]
         self._pending.append(
             (windows, ActivationBatch(stored, activations.tokens_N, activations.windows_N, activations.positions_N))
         )
@@ -180,14 +205,15 @@ class ActivationStore:
         return self.manifest.rows
 
     @property
-    def width(self) -> int:
-        """The width D of the activations."""
-        return self.manifest.width
+    def columns(self) -> dict[Site, slice]:
+        """Where the activations of each site are in a row."""
+        return self.manifest.columns
 
     @property
-    def mean_squared_norm(self) -> float:
-        """The mean of ``‖x‖²`` over all stored activations."""
-        return self.manifest.squared_norm_sum / max(1, len(self))
+    def mean_squared_norms(self) -> dict[Site, float]:
+        """The mean of ``‖x‖²`` over all stored activations of each site."""
+        sums = self.manifest.squared_norm_sums
+        return {site: total / max(1, len(self)) for site, total in zip(self.columns, sums, strict=True)}
 
     def verify(self) -> None:
         """Read every byte. Raises DamagedError, naming the file, when a checksum differs."""
@@ -200,7 +226,7 @@ class ActivationStore:
 
     def rows(self, rows_N: Tensor) -> Tensor:
         """float32 [N, D]: the activations with the given row numbers."""
-        out_ND = torch.empty(len(rows_N), self.width)
+        out_ND = torch.empty(len(rows_N), sum(self.manifest.widths.values()))
         shards_N = torch.bucketize(rows_N, self._first_rows, right=True) - 1
         for shard, activations_ND in enumerate(self._activations):
             chosen = (shards_N == shard).nonzero().flatten()
@@ -208,8 +234,8 @@ class ActivationStore:
                 out_ND[chosen] = activations_ND[rows_N[chosen] - self._first_rows[shard]].float()
         return out_ND
 
-    def batches(self, *, rows: int = 8192) -> Iterator[tuple[TokenBatch | None, ActivationBatch]]:
-        """All activations in the order of the text; a shard's windows come with its first batch."""
+    def batches(self, site: Site, *, rows: int = 8192) -> Iterator[tuple[TokenBatch | None, ActivationBatch]]:
+        """All activations of a site in the order of the text; a shard's windows come with its first batch."""
         first_window = 0
         for shard, activations_ND in zip(self.manifest.shards, self._activations, strict=True):
             names = ("tokens", "windows", "positions")
@@ -221,7 +247,7 @@ class ActivationStore:
             )
             for start in range(0, shard.rows, rows):
                 part = slice(start, start + rows)
-                values_ND = activations_ND[part].float()
+                values_ND = activations_ND[part, self.columns[site]].float()
                 yield text, ActivationBatch(values_ND, tokens[part], windows[part], positions[part])
                 text = None
             first_window += shard.windows

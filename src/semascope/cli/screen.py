@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semascope.cli.terminal import console
+from semascope.config import RunConfig
 from semascope.features import Example, WeightedToken
 from semascope.text import Tokenizer, pieces
 
@@ -42,6 +43,21 @@ def figures(evaluation: Mapping[str, Any]) -> Group:
     grid.add_row("  with the mean instead", f"{e['ce_mean_ablated']:.3f}")
     where = f"{e['model']}, {e['site']}, on {e['tokens']:,} held-out tokens (cross-entropy on {e['ce_tokens']:,})"
     return Group(Text(where, style="dim"), grid)
+
+
+def comparison(evaluated: Sequence[tuple[str, RunConfig, Mapping[str, Any]]]) -> Table:
+    """Dictionaries side by side: name, settings, evaluation."""
+    table = Table(box=None, padding=(0, 1), title="Dictionaries", title_justify="left", title_style="bold")
+    table.add_column("Run", style="bold", no_wrap=True)
+    for name in ("Features", "L0 asked", "L0", "Explained variance", "CE recovered", "Dead"):
+        table.add_column(name, justify="right", style="bold cyan" if name == "Explained variance" else "")
+    for name, config, e in evaluated:
+        asked = config.training.variant.target_l0()
+        table.add_row(
+            escape(name), f"{e['features']:,}", f"{asked:g}" if asked else "–", f"{e['l0']:.1f}",
+            f"{e['explained_variance']:.3f}", f"{e['ce_recovered']:.3f}", f"{e['dead_fraction']:.2%}",
+        )  # fmt: skip
+    return table
 
 
 def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from semascope.cli.terminal import console
-from semascope.cli.values import count
+from semascope.cli.values import count, each, whole_number
 from semascope.cli.variants import variant_settings
+
+if TYPE_CHECKING:
+    from semascope.runs import Run
 
 
 def train(
@@ -18,14 +22,25 @@ def train(
         str, typer.Argument(help="A Hugging Face name or folder, 'smollm2-135m', 'gemma3-270m' or 'tiny'.")
     ],
     data: Annotated[str, typer.Option(help="A file, a folder, a Hugging Face dataset, or 'sample'.")],
-    layer: Annotated[str, typer.Option(help="A layer (its output), or a site: mlp_out.15, attn_out.3, resid_pre.0 …")],
+    layer: Annotated[
+        str, typer.Option(help="A layer (its output), or a site: mlp_out.15, attn_out.3 … Or several: 10,15.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the run.")],
     variant: Annotated[
-        str, typer.Option(help="How codes are made sparse: topk, batchtopk, jumprelu, gated, l1 or kl.")
+        str, typer.Option(help="How codes are made sparse: topk, batchtopk, jumprelu, gated, l1, kl. Or several.")
     ] = "topk",
+    to: Annotated[
+        str | None, typer.Option(help="Makes it a transcoder: the site that it predicts, such as mlp_out.15.")
+    ] = None,
+    skip: Annotated[bool, typer.Option(help="A linear connection beside a transcoder's features.")] = False,
     matryoshka: Annotated[bool, typer.Option(help="Prefixes of 1/16, 1/8, 1/4 and 1/2 must reconstruct too.")] = False,
-    features: Annotated[int, typer.Option(parser=count, help="Features of the dictionary.", metavar="N")] = 8192,
-    l0: Annotated[int | None, typer.Option(help="Active features a token; default 32, except for l1.")] = None,
+    features: Annotated[
+        str, typer.Option(help="Features of the dictionary. Or several: 4096,16k.", metavar="N[,N…]")
+    ] = "8192",
+    l0: Annotated[
+        str | None,
+        typer.Option(help="Active features a token; default 32, except for l1. Or several: 16,32.", metavar="N[,N…]"),
+    ] = None,
     coefficient: Annotated[
         float | None, typer.Option(help="λ of the sparsity penalty, instead of an L0 (l1: default 5; jumprelu, gated).")
     ] = None,
@@ -45,24 +60,30 @@ def train(
     dtype: Annotated[str, typer.Option(help="Of the model: auto, float32, bfloat16, float16.")] = "auto",
     precision: Annotated[str, typer.Option(help="Of float32 products on a CPU: auto, full, fast.")] = "auto",
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the order of the text, the start and the batches.")] = 0,
+    seed: Annotated[
+        str, typer.Option(help="Of the start; the first of several also of the order of the text.", metavar="N[,N…]")
+    ] = "0",
 ) -> None:
     """Learn a dictionary of features from a model's activations on a text, and measure it.
 
-    Interrupted, the same command goes on. Afterwards: `semascope index RUN`, `semascope features RUN`.
+    Several layers, variants, features, L0s or seeds make as many dictionaries, trained on one pass over the model; each
+    becomes a run of its own in the folder. Interrupted, the same command goes on. Afterwards: `semascope index RUN`,
+    `semascope features RUN`.
 
     Example: `semascope train smollm2-135m --data texts.jsonl --layer 15 --features 8192 --l0 32 --tokens 2M --out
     runs/mine`
     """
-    from semascope.cli.screen import figures
+    from semascope.cli.screen import comparison, figures
     from semascope.config import ModelConfig, RunConfig
     from semascope.records import Site
     from semascope.runs import Run
+    from semascope.sweeps import Sweep
     from semascope.text import CorpusConfig
     from semascope.training import TrainingConfig
 
-    config = RunConfig(
-        model=ModelConfig.model_validate(
+    seeds = [whole_number(text) for text in each(seed)]
+    shared: dict[str, Any] = {
+        "model": ModelConfig.model_validate(
             {
                 "name": model,
                 "revision": revision,
@@ -72,30 +93,53 @@ def train(
                 "trust_remote_code": trust_remote_code,
             }
         ),
-        site=str(Site.parse(layer)),
-        corpus=CorpusConfig(source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seed),
-        training=TrainingConfig.model_validate(
-            {
-                "variant": variant_settings(
-                    variant, l0=l0, coefficient=coefficient, matryoshka=matryoshka, options=option or ()
-                ),
-                "features": features,
-                "tokens": tokens,
-                "batch_tokens": batch,
-                "learning_rate": learning_rate,
-                "seed": seed,
-            }
+        "corpus": CorpusConfig(
+            source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seeds[0]
         ),
-        passes=passes,
-        keep_activations=keep_activations,
-    )
-    run = Run.begin(out, config)
+        "passes": passes,
+        "keep_activations": keep_activations,
+        "output_site": str(Site.parse(to)) if to else None,
+        "skip": skip,
+    }
+    l0s = [None] if l0 is None else [whole_number(text) for text in each(l0)]
+    configs = [
+        RunConfig(
+            site=str(Site.parse(one_layer)),
+            training=TrainingConfig.model_validate(
+                {
+                    "variant": variant_settings(
+                        one_variant, l0=one_l0, coefficient=coefficient, matryoshka=matryoshka, options=option or ()
+                    ),
+                    "features": count(one_size),
+                    "tokens": tokens,
+                    "batch_tokens": batch,
+                    "learning_rate": learning_rate,
+                    "seed": one_seed,
+                }
+            ),
+            **shared,
+        )
+        for one_layer, one_variant, one_size, one_l0, one_seed in product(
+            each(layer), each(variant), each(features), l0s, seeds
+        )
+    ]
+    together = Sweep.begin(out, configs) if len(configs) > 1 else Run.begin(out, configs[0])
+    runs = together.runs if isinstance(together, Sweep) else [together]
+    console.print(f"[bold]{escape(model)}[/]" + (f", {len(runs)} dictionaries on one pass" if len(runs) > 1 else ""))
+    for run in runs:
+        console.print(f"  {_settings(run)}")
+    together.train()
+    evaluated = [(run.folder.name, run.config, run.evaluate()) for run in runs]
+    console.print(comparison(evaluated) if len(runs) > 1 else figures(evaluated[0][2]))
+    console.print(f"Next: [cyan]semascope index {escape(str(runs[0].folder))}[/]")
+
+
+def _settings(run: Run) -> str:
+    """What was asked for and what followed from it, in a line."""
     settings = run.config.training
-    console.print(
-        f"[bold]{escape(model)}[/] at {run.site}: {settings.features:,} features ({variant}), {settings.steps:,} steps "
-        f"of {settings.batch_tokens:,} tokens, learning rate {settings.learning_rate:.2g}, dead after "
-        f"{settings.dead_after_tokens:,} tokens, precision {settings.precision}, seed {seed}"
+    to = f" to {run.output_site}" if run.config.output_site else ""
+    return (
+        f"at {run.site}{to}: {settings.features:,} features ({settings.variant.variant}), {settings.steps:,} steps of "
+        f"{settings.batch_tokens:,} tokens, learning rate {settings.learning_rate:.2g}, dead after "
+        f"{settings.dead_after_tokens:,} tokens, precision {settings.precision}, seed {settings.seed}"
     )
-    run.train()
-    console.print(figures(run.evaluate()))
-    console.print(f"Next: [cyan]semascope index {escape(str(out))}[/]")

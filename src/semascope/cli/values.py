@@ -9,6 +9,21 @@ import typer
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "b": 1_000_000_000}
 
 
+def whole_number(text: str) -> int:
+    """``"0"`` is 0."""
+    if not text.isdecimal():
+        raise typer.BadParameter(f"'{text}' is not a whole number")
+    return int(text)
+
+
+def each(text: str) -> list[str]:
+    """``"10, 15"`` is ``["10", "15"]``."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise typer.BadParameter(f"'{text}' is not a list: expected values with commas between them, such as 16,32,64")
+    return parts
+
+
 def count(text: str | int) -> int:
     """``"2M"`` is 2,000,000; also k and G (or B), and plain numbers with or without commas (defaults are numbers)."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgb]?)", str(text).replace(",", "").replace("_", "").lower())

@@ -59,7 +59,7 @@ def score_concepts(
     *,
     texts_each: int = 80,
     context_tokens: int = 64,
-    recent_medians: Sequence[float] = (),
+    recent_medians: Sequence[float] | None = None,
     seed: int = 0,
 ) -> list[ConceptScore]:
     """Score each concept that ``documents`` (labelled, held out from training) have enough texts of.

@@ -25,7 +25,7 @@ def pool_texts(
     autoencoder: SparseAutoencoder,
     texts: Sequence[Sequence[int]],
     *,
-    recent_medians: Sequence[float] = (),
+    recent_medians: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run token sequences of any lengths; outliers are left out, as in training.
 
@@ -35,7 +35,7 @@ def pool_texts(
     """
     maxima_SF = torch.zeros(len(texts), autoencoder.features)
     means_SD = torch.zeros(len(texts), autoencoder.width)
-    outliers = OutlierFilter(recent_medians)
+    outliers = OutlierFilter() if recent_medians is None else OutlierFilter(recent_medians)
     # Texts of like length share a batch. Padding on the right cannot reach earlier tokens through causal attention.
     order = sorted(range(len(texts)), key=lambda s: len(texts[s]))
     with progress.task("Read labelled texts", total=sum(map(len, texts)), unit="tokens") as shown:

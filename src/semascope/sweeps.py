@@ -1,0 +1,74 @@
+"""Many dictionaries from one pass over a model: sizes, L0s, variants, seeds and sites trained on the same activations.
+
+runs/sweep/
+  activations/              of all sites, when they are kept (see `activations.store`)
+  checkpoints/              of all dictionaries together, until they are saved
+  resid_post.10-f4096-l16/  a run like any other (see `runs`), which every command takes
+  …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from semascope import progress
+from semascope.config import RunConfig, differences
+from semascope.errors import ConfigError
+from semascope.runs import Run, train_together
+from semascope.source import ActivationSource
+
+# In what the runs of a sweep may differ; they share everything that decides the activations and their order.
+MAY_DIFFER = ("site", "output_site", "skip", "training.features", "training.variant.", "training.learning_rate",
+              "training.seed", "training.dead_after_tokens")  # fmt: skip
+
+
+class Sweep:
+    """A folder of runs that share their activations."""
+
+    def __init__(self, folder: Path, runs: Sequence[Run]) -> None:
+        self.folder, self.runs = folder, runs
+
+    @classmethod
+    def begin(cls, folder: Path | str, configs: Sequence[RunConfig]) -> Sweep:
+        """Start runs in one folder, or go on with those that are there.
+
+        Raises ConfigError for configurations that cannot share activations or are the same twice, and MismatchError
+        when a run of another configuration is where one of these would be.
+        """
+        folder = Path(folder)
+        if (folder / "run.json").exists():
+            raise ConfigError(f"{folder} holds a single run: choose another folder for several dictionaries")
+        for config in configs[1:]:
+            different = [name for name in differences(configs[0], config) if not name.startswith(MAY_DIFFER)]
+            if different:
+                raise ConfigError(f"the dictionaries of a sweep must agree in {', '.join(different)}")
+        names = [name_of(config) for config in configs]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ConfigError(f"the same dictionary is asked for twice: {', '.join(sorted(twice))}")
+        sites = [site for config in configs for site in config.sites]
+        source = ActivationSource(configs[0].model, configs[0].corpus, sites)
+        return cls(
+            folder,
+            [
+                Run.begin(folder / name, config, activations="../activations", source=source)
+                for name, config in zip(names, configs, strict=True)
+            ],
+        )
+
+    def train(self) -> None:
+        """Train the dictionaries that are not there yet, all on one pass over the model."""
+        untrained = {run.folder.name: run for run in self.runs if not run.trained}
+        if len(untrained) < len(self.runs):
+            progress.message(f"Reusing {len(self.runs) - len(untrained)} dictionaries in {self.folder}")
+        if untrained:
+            train_together(untrained, self.runs[0].harvest(), self.folder / "checkpoints")
+
+
+def name_of(config: RunConfig) -> str:
+    """What tells a run from the others of its sweep, as the name of its folder."""
+    training, variant = config.training, config.training.variant
+    target = variant.target_l0()
+    sparsity = f"l{target:g}" if target is not None else f"c{getattr(variant, 'coefficient', 0):g}"
+    site = config.site if config.output_site is None else f"{config.site}-to-{config.output_site}"
+    return f"{site}-{variant.variant}-f{training.features}-{sparsity}-s{training.seed}"

@@ -1,0 +1,129 @@
+"""One dictionary in training: its parameters, their optimizer, and what is known of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semascope.errors import NumericalError
+from semascope.sae import Moment, build
+from semascope.training.config import TrainingConfig
+from semascope.training.firing import FiringRecord
+from semascope.training.metrics import Meter, MetricsFile, finite
+from semascope.training.optimizer import RowAdam
+from semascope.training.schedules import learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What of a batch of activations a dictionary sees: the columns of its site, and of what it predicts from them.
+
+    ``outputs``: those of a transcoder's other site. ``skip``: whether a transcoder has a skip connection.
+    """
+
+    inputs: slice
+    outputs: slice | None = None
+    skip: bool = False
+
+    def of(self, batch_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs and the targets."""
+        x_BD = batch_BD[:, self.inputs].contiguous()
+        return x_BD, x_BD if self.outputs is None else batch_BD[:, self.outputs].contiguous()
+
+
+class Trainer:
+    """Trains one dictionary, a batch at a time. ``folder`` receives its ``metrics.jsonl``.
+
+    Metrics are read and dead features looked up at the end of an interval: all that makes the host wait for the device
+    happens then.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, columns: Columns, *, folder: Path, device: torch.device | str = "cpu"
+    ) -> None:
+        self.config, self.columns, self.folder, self.device = config.resolved(), columns, folder, device
+        config = self.config
+        assert config.precision != "auto"
+        inputs, outputs = columns.inputs, columns.outputs
+        self.autoencoder = build(
+            config.variant,
+            width=inputs.stop - inputs.start,
+            features=config.features,
+            output_width=outputs.stop - outputs.start if outputs else None,
+            skip=columns.skip,
+            device=device,
+        )
+        self.autoencoder.precision = config.precision
+        self.optimizer = RowAdam(
+            self.autoencoder.named_parameters(),
+            unit_rows=self.autoencoder.unit_rows,
+            rate_factors=self.autoencoder.rate_factors,
+            betas=config.variant.adam_betas(),
+            clip=config.gradient_clip,
+        )
+        self.firing = FiringRecord(config.features, device=device)
+        self.dead_F: Tensor | None = None
+        self._meter = Meter()
+
+    def initialize(self, sample_ND: Tensor) -> None:
+        """Start afresh, with a sample of the activations to come."""
+        generator = torch.Generator().manual_seed(self.config.seed)
+        self.autoencoder.initialize(*self.columns.of(sample_ND.to(self.device)), generator)
+
+    def begin(self, *, after_step: int) -> None:
+        """Get ready for the first step, or for the one after ``after_step`` ones that are done."""
+        self._metrics = MetricsFile(self.folder / "metrics.jsonl", keep_up_to_step=after_step)
+        self.dead_F = self._dead()
+
+    def step(self, batch_BD: Tensor, step: int) -> None:
+        """Learn from a batch; ``step`` steps are done. No host synchronisation on a device."""
+        x_BD, target_BO = self.columns.of(batch_BD)
+        fraction = step / self.config.steps
+        losses = self.autoencoder.loss(x_BD, Moment(fraction, self.dead_F), target_BO)
+        losses.total.backward()
+        gradient_norm = self.optimizer.step(self.rate(fraction))
+        self.firing.update(losses.codes)
+        self._meter.add(target_BO, losses, gradient_norm)
+
+    def rate(self, fraction: float) -> float:
+        """The learning rate when so much of the training is done."""
+        assert self.config.learning_rate is not None
+        return learning_rate(fraction, peak=self.config.learning_rate, decay_fraction=self.config.decay_fraction)
+
+    def end_interval(self, step: int, *, tokens_per_second: float) -> dict[str, float]:
+        """Write a line of metrics about the steps since the last one, and look which features are dead.
+
+        Raises NumericalError when a figure is not finite.
+        """
+        self.dead_F = self._dead()
+        dead_fraction = len(self.dead_F) / self.config.features if self.dead_F is not None else 0.0
+        rate = self.rate((step - 1) / self.config.steps)
+        values = self._meter.read() | {"dead_fraction": dead_fraction, "learning_rate": rate}
+        if not finite(values):
+            raise NumericalError(
+                f"training went astray at step {step} (loss {values['loss']:.3g}): try a lower learning rate "
+                f"than {self.config.learning_rate:.3g}; the last checkpoint is from before"
+            )
+        seen = {"step": step, "tokens": self.firing.tokens_seen}
+        self._metrics.append({**seen, **values, "tokens_per_second": tokens_per_second})
+        return values
+
+    def progress(self) -> dict[str, Tensor]:
+        """What goes into a checkpoint beside the weights."""
+        seen = torch.tensor(self.firing.tokens_seen)
+        return {**self.optimizer.state(), "last_fired": self.firing.last_fired_F, "tokens_seen": seen}
+
+    def restore(self, weights: Mapping[str, Tensor], progress: Mapping[str, Tensor]) -> None:
+        """Go on where a checkpoint was taken."""
+        self.autoencoder.load_state_dict(weights)
+        self.optimizer.restore(progress)
+        self.firing.last_fired_F.copy_(progress["last_fired"])
+        self.firing.tokens_seen = int(progress["tokens_seen"])
+
+    def _dead(self) -> Tensor | None:
+        assert self.config.dead_after_tokens is not None
+        return self.firing.dead(self.config.dead_after_tokens)
