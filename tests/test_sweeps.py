@@ -102,7 +102,9 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_transcoder_predicts_one_site_from_another(skip: bool, corpus: Path, tmp_path: Path) -> None:
-    config = settings(corpus, site="mlp_in.1", output_site="mlp_out.1", skip=skip, training=training(tokens=24_000), passes=2)
+    config = settings(
+        corpus, site="mlp_in.1", output_site="mlp_out.1", skip=skip, training=training(tokens=24_000), passes=2
+    )
     run = Run.begin(tmp_path / "run", config)
     run.train()
     transcoder = run.dictionary

@@ -22,6 +22,9 @@ from semascope.kernels import Pattern, Precision, Selection, decode, encode
 from semascope.records import Codes
 from semascope.sae.reconstruction import Reconstruction, reconstruction
 
+# How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
+# of activations, which are larger by the square root of the width. docs/LOG.md has the experiment.
+BARRIER_RATE = 5.0
 MATRYOSHKA_PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
@@ -158,6 +161,13 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     @abstractmethod
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses: ...
+
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Let dead features fire again, as often as others on this batch, where a bias or threshold keeps them from it.
+
+        The auxiliary loss has given them a direction meanwhile (`auxiliary`). Where features compete without such
+        barriers, as in TopK, that alone revives them.
+        """
 
     @abstractmethod
     def selection(self) -> Selection:

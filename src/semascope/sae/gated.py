@@ -13,15 +13,10 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Pattern, Selection, decode
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import STARTING_L0, firing_limits, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation, squared_error
-
-# How much faster than weights the biases learn, which are of the size of activations: docs/LOG.md has the experiment.
-BIAS_RATE = 5.0
-# The L0 at the start where none is asked for.
-STARTING_L0 = 32
 
 
 class GatedConfig(PenaltySettings):
@@ -45,7 +40,7 @@ class Gated(SparseAutoencoder[GatedConfig]):
         self.b_mag_F = nn.Parameter(torch.zeros(self.features, device=device))
         self.controller = L0Controller(config.coefficient, config.l0, device=device)
         self.unit_rows = ("W_dec_FO",)
-        self.rate_factors = {"b_enc_F": BIAS_RATE, "b_mag_F": BIAS_RATE}
+        self.rate_factors = {"b_enc_F": BARRIER_RATE, "b_mag_F": BARRIER_RATE}
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
@@ -63,6 +58,12 @@ class Gated(SparseAutoencoder[GatedConfig]):
         features_K = pattern.feature_ids
         products_K = pre_K - self.b_enc_F[features_K]
         return (self.r_mag_F[features_K].exp() * products_K + self.b_mag_F[features_K]).relu()
+
+    @torch.no_grad()
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Lower the biases that keep dead features from firing."""
+        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
+        self.b_enc_F[dead_T] += (-limits_T).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         selections = [self.selection(), *auxiliary_selections(self.config, moment)]

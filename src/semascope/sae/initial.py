@@ -10,6 +10,8 @@ from semascope.sae.base import SparseAutoencoder
 
 # A sample of 16,384 activations times as many features: 64 MiB.
 FEATURES_AT_ONCE = 1024
+# The L0 at the start where none is asked for.
+STARTING_L0 = 32
 
 
 def random_directions(features: int, width: int, generator: torch.Generator) -> Tensor:
@@ -37,17 +39,19 @@ def unit_rows_about_the_median(
         autoencoder.W_dec_FO.copy_(_directions_of_targets(autoencoder, sample_BD, target_BO))
 
 
-def firing_limits(autoencoder: SparseAutoencoder, sample_BD: Tensor, l0: float) -> Tensor:
+def firing_limits(
+    autoencoder: SparseAutoencoder, sample_BD: Tensor, l0: float, *, among: Tensor | slice = slice(None)
+) -> Tensor:
     """[F]: the pre-activation that each feature exceeds on a share ``l0 / F`` of the sample, or at least once.
 
     Together all features are then active ``l0`` times a token, and none is dead: how Conerly et al. (January 2025)
-    start.
+    start. ``among``: some of the features, in place of all.
     """
     often = max(1, round(len(sample_BD) * l0 / autoencoder.features))
     centred_BD = sample_BD if autoencoder.centre_D is None else sample_BD - autoencoder.centre_D
-    parts = autoencoder.W_enc_FD.split(FEATURES_AT_ONCE)
+    parts = autoencoder.W_enc_FD[among].split(FEATURES_AT_ONCE)
     limits = [(centred_BD @ part.T).kthvalue(max(1, len(sample_BD) - often), dim=0).values for part in parts]
-    return torch.cat(limits) + autoencoder.b_enc_F
+    return torch.cat(limits) + autoencoder.b_enc_F[among]
 
 
 def geometric_median(points_ND: Tensor, *, iterations: int = 50) -> Tensor:

@@ -3,7 +3,8 @@
 Two published recipes. "gemma-scope" (Rajamanoharan et al., "Jumping Ahead", 2024; Lieberum et al., "Gemma Scope",
 2024): a unit-norm decoder and a penalty on L0 itself; the jump's gradient reaches the thresholds alone. "anthropic"
 (Conerly et al., "Circuits Updates", January 2025): a tanh penalty weighted by the decoder's norms; the jump's gradient
-reaches everything that makes a pre-activation, and dead features are pulled towards their thresholds.
+reaches everything that makes a pre-activation, and a small loss pulls silent
+features to their thresholds (here `revive` does it).
 
 Both start here with thresholds that give the L0 asked for, and with windows of the straight-through gradient that suit
 activations of mean squared norm D and runs of thousands of steps: docs/LOG.md has what the published ones do.
@@ -16,20 +17,17 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semascope.kernels import Above, Selection, row_norms
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import STARTING_L0, firing_limits, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
 BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
-# Where the tanh penalty levels off, and the coefficient of the pull on dead features (Conerly et al.).
-TANH_SCALE, DEAD_PULL = 4.0, 3e-6
-# The L0 at the start where none is asked for.
-STARTING_L0 = 32
+# Where the tanh penalty levels off (Conerly et al.).
+TANH_SCALE = 4.0
 
 
 class JumpReLUConfig(PenaltySettings):
@@ -55,8 +53,9 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         self.bandwidth = config.bandwidth or BANDWIDTHS[config.recipe]
         if config.recipe == "gemma-scope":
             self.unit_rows = ("W_dec_FO",)
-        # Thresholds are of the size of activations, weights smaller by the square root of their number.
-        self.rate_factors = {"threshold_F": self.width**0.5}
+        # Alone to set the L0, thresholds need the pace of what they are compared with.
+        rate = BARRIER_RATE if config.recipe == "anthropic" else self.width**0.5
+        self.rate_factors = {"threshold_F": rate}
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
@@ -68,6 +67,12 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
     def selection(self) -> Selection:
         """Everything above its feature's threshold; thresholds are never negative."""
         return Above(self.threshold_F.detach().relu())
+
+    @torch.no_grad()
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Lower the thresholds of dead features."""
+        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T).clamp_min(self.bandwidth)
+        self.threshold_F[dead_T] = torch.minimum(self.threshold_F[dead_T], limits_T)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config
@@ -90,16 +95,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
             "sparsity": self.controller(active_K.detach().sum(), len(x_BD)) * penalty / variance,
         }
         terms |= auxiliary_term(self, auxiliary, found.error_BO)
-        if config.recipe == "anthropic" and moment.dead_features is not None:
-            terms["pull"] = DEAD_PULL * self._distance(x_BD, moment.dead_features) / variance
         return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))
-
-    def _distance(self, x_BD: Tensor, dead_T: Tensor) -> Tensor:
-        """``Σ_batch Σ_dead (θ − pre) · ‖W_dec‖``: they are below their thresholds throughout, so sums of x suffice."""
-        rows_TD = F.embedding(dead_T, self.W_enc_FD, sparse=True)
-        sum_D = x_BD.sum(dim=0) if self.centre_D is None else (x_BD - self.centre_D.detach()).sum(dim=0)
-        distance_T = len(x_BD) * (self.threshold_F[dead_T] - self.b_enc_F[dead_T]) - rows_TD @ sum_D
-        return (distance_T * self.W_dec_FO.detach()[dead_T].norm(dim=1)).sum()
 
     def change_units(self, units_F: Tensor) -> None:
         """Thresholds change with their features."""

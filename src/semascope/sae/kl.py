@@ -16,13 +16,11 @@ from torch import Tensor
 
 from semascope.kernels import Above, Pattern, Selection, feature_sums
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder, VariantConfig
+from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder, VariantConfig
 from semascope.sae.control import L0Controller
-from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import STARTING_L0, firing_limits, random_directions, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
-# How much faster than the encoder's weights the biases and the decoder learn: both are of the size of activations.
-RATE_FACTOR = 5.0
 # Decoder rows start so long that a unit, half on, gives 0.75 of the product at which it comes on.
 DECODER_START = 1.5
 # A mean activation of exactly 0 or 1 has no finite divergence.
@@ -74,7 +72,8 @@ class KL(SparseAutoencoder[KLConfig]):
         # Of the units that are on, the mean activation is between a half and one.
         start = config.rho or 0.5 * (config.l0 or 1) / self.features
         self.controller = L0Controller(start, config.l0, larger_is_sparser=False, device=device)
-        self.rate_factors = {"b_enc_F": RATE_FACTOR, "W_dec_FO": RATE_FACTOR}
+        # Decoder rows are of the size of activations too.
+        self.rate_factors = {"b_enc_F": BARRIER_RATE, "W_dec_FO": BARRIER_RATE}
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
@@ -103,6 +102,12 @@ class KL(SparseAutoencoder[KLConfig]):
     def activation(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """Sigmoids, in units of the amplitudes."""
         return self.amplitude_F[pattern.feature_ids] * pre_K.sigmoid()
+
+    @torch.no_grad()
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Lower the biases that keep dead features from firing."""
+        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
+        self.b_enc_F[dead_T] += (-limits_T + self.least).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

@@ -16,9 +16,9 @@ from torch import Tensor
 from semascope.kernels import Above, Pattern, Selection, row_norms
 from semascope.records import Codes
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import STARTING_L0, firing_limits, random_directions, unit_rows_about_the_median
 from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
@@ -54,6 +54,8 @@ class L1(SparseAutoencoder[L1Config]):
     def __init__(self, shape: Shape, config: L1Config, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
         self.controller = L0Controller(config.coefficient, config.l0, device=device)
+        if config.l0 is not None:
+            self.rate_factors = {"b_enc_F": BARRIER_RATE}
         # Part of the saved state, so that a resumed training takes the same path as an uninterrupted one; on the CPU,
         # where reading it makes nobody wait.
         self.register_buffer("active_share", torch.ones(()))
@@ -78,6 +80,12 @@ class L1(SparseAutoencoder[L1Config]):
     def selection(self) -> Selection:
         """Every positive pre-activation."""
         return Above(0.0)
+
+    @torch.no_grad()
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Lower the biases that keep dead features from firing."""
+        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
+        self.b_enc_F[dead_T] += (-limits_T).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """The paper's loss, through the sparse kernels once codes are sparse and dense before that."""

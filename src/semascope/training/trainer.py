@@ -88,6 +88,7 @@ class Trainer:
         gradient_norm = self.optimizer.step(self.rate(fraction))
         self.firing.update(losses.codes)
         self._meter.add(target_BO, losses, gradient_norm)
+        self._last_BD = x_BD
 
     def rate(self, fraction: float) -> float:
         """The learning rate when so much of the training is done."""
@@ -97,8 +98,11 @@ class Trainer:
     def end_interval(self, step: int, *, tokens_per_second: float) -> dict[str, float]:
         """Write a line of metrics about the steps since the last one, and look which features are dead.
 
-        Raises NumericalError when a figure is not finite.
+        Those that were dead before, and have had the auxiliary loss since, are revived. Raises NumericalError when a
+        figure is not finite.
         """
+        if self.dead_F is not None and self.config.variant.auxiliary_coefficient:
+            self.autoencoder.revive(self.dead_F, self._last_BD)
         self.dead_F = self._dead()
         dead_fraction = len(self.dead_F) / self.config.features if self.dead_F is not None else 0.0
         rate = self.rate((step - 1) / self.config.steps)
