@@ -1,12 +1,13 @@
-"""How fast activations are harvested, beside the matrix products that no harvest can do without; prints JSON.
+"""How fast activations are harvested, beside the bare model and the bare matrix products; prints JSON.
 
     python benchmarks/harvest.py --model smollm2-135m --layer 15 --windows 8 --context 128
 
-The floor is the linear layers of the blocks up to the site, on the same number of tokens, weights and type, one after
-another and nothing else. Both are measured in one process, in turn, best of several; ``ratio`` is the harvest's time
-over the floor's. The harvest includes what `semascope.activations.harvest` does: outliers, checks, positions. The last
-line says how far "fast" is from "full" on held-out text of the embedded sample: of the activations' norm, and of the
-cross-entropy.
+The bare forward pass is that of the model cut off behind the site's block, on the same windows and weights, and nothing
+else: what a script without hooks would run. The floor is the linear layers of these blocks, one after another. All are
+measured in one process, in turn, best of several; ``of_bare`` is the harvest's speed over the bare forward pass's,
+``ratio`` its time over the floor's. The harvest includes what `semascope.activations.harvest` does: outliers, checks,
+positions. The last line says how far "fast" is from "full" on held-out text of the embedded sample: of the activations'
+norm, and of the cross-entropy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,8 +41,21 @@ def best_seconds(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[
     return seconds
 
 
+@contextmanager
+def cut_off(wrapped: Any, n_layers: int) -> Iterator[Any]:
+    """The model without its head and without the blocks from ``n_layers`` on."""
+    blocks = Sites(wrapped).blocks
+    base = wrapped.base_model
+    [(attribute, whole)] = [(name, child) for name, child in base.named_children() if child is blocks]
+    setattr(base, attribute, blocks[:n_layers])
+    try:
+        yield base
+    finally:
+        setattr(base, attribute, whole)
+
+
 def measure(name: str, precision: str, site: Site, windows: int, context: int, repeats: int) -> dict[str, Any]:
-    """Tokens per second of the harvest and of its floor."""
+    """Tokens per second of the harvest, of the bare forward pass and of the floor."""
     model: Any = load_model(name, precision=precision)  # pyright: ignore[reportArgumentType]
     generator = torch.Generator().manual_seed(0)
     tokens_BT = torch.randint(model.vocabulary, (windows, context), generator=generator)
@@ -61,11 +76,16 @@ def measure(name: str, precision: str, site: Site, windows: int, context: int, r
         for layer in layers:
             torch.nn.functional.linear(inputs[layer.in_features], layer.weight)
 
+    @torch.inference_mode()
+    def bare() -> None:
+        truncated(tokens_BT, use_cache=False)
+
     def harvested() -> None:
         for _ in harvest(model, [site], [batch], OutlierFilter()):
             pass
 
-    seconds = best_seconds({"harvest": harvested, "floor": floor}, repeats)
+    with cut_off(model._wrapped, site.layer + 1) as truncated:
+        seconds = best_seconds({"harvest": harvested, "bare": bare, "floor": floor}, repeats)
     return {
         "model": name,
         "site": str(site),
@@ -74,7 +94,9 @@ def measure(name: str, precision: str, site: Site, windows: int, context: int, r
         "context": context,
         "threads": torch.get_num_threads(),
         "tokens_per_second": round(tokens_BT.numel() / seconds["harvest"]),
+        "bare_tokens_per_second": round(tokens_BT.numel() / seconds["bare"]),
         "floor_tokens_per_second": round(tokens_BT.numel() / seconds["floor"]),
+        "of_bare": round(seconds["bare"] / seconds["harvest"], 2),
         "ratio": round(seconds["harvest"] / seconds["floor"], 2),
     }
 

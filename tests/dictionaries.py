@@ -39,7 +39,11 @@ def scaled(x: Tensor) -> Tensor:
 
 
 def activations(rows: int = ROWS, seed: int = 0) -> Tensor:
-    return scaled(torch.randn(rows, WIDTH, generator=torch.Generator().manual_seed(seed)) + 0.5)
+    """Sums of a few of as many directions as there are features, and noise, about a mean that is not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(FEATURES, WIDTH, generator=torch.Generator().manual_seed(7))
+    codes = torch.rand(rows, FEATURES, generator=generator) * (torch.rand(rows, FEATURES, generator=generator) < 0.1)
+    return scaled(codes @ directions + 0.3 * torch.randn(rows, WIDTH, generator=generator) + 0.5)
 
 
 def target_of(x: Tensor, kind: str) -> Tensor:

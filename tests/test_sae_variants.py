@@ -130,15 +130,31 @@ def test_jumprelu_has_the_published_value_and_gradient(recipe: str) -> None:
     assert_same_gradients(autoencoder, autoencoder.loss(x, Moment()).total, expected)
 
 
-def test_jumprelu_pulls_dead_features_to_their_thresholds() -> None:
-    autoencoder, x = fresh("jumprelu").double(), activations(seed=3).double()
+@pytest.mark.parametrize("name", ["l1", "l1-l0", "jumprelu", "jumprelu-gemma-scope", "gated", "kl"])
+def test_revived_features_fire_as_often_as_features_do_on_average(name: str) -> None:
+    autoencoder, x = fresh(name).double(), activations(seed=3).double()
     dead = torch.tensor([2, 11, 29])
     with torch.no_grad():
         autoencoder.b_enc_F[dead] = -10.0
-    pull = autoencoder.loss(x, Moment(dead_features=dead)).terms["pull"]
-    below = (autoencoder.threshold_F - preactivations(autoencoder, x)).relu()[:, dead]
-    expected = 3e-6 * (below * autoencoder.W_dec_FO.norm(dim=1)[dead]).sum() / deviation(x)
-    torch.testing.assert_close(pull, expected.detach())
+    before = {key: tensor.clone() for key, tensor in autoencoder.state_dict().items()}
+    assert not torch.isin(autoencoder.encode(x).feature_ids, dead).any()
+    autoencoder.revive(dead, x)
+    fired_F = torch.bincount(autoencoder.encode(x).feature_ids, minlength=FEATURES)
+    share = ROWS * (autoencoder.config.target_l0() or 32) / FEATURES
+    assert ((fired_F[dead] - share).abs() <= 1).all()
+    others = [feature for feature in range(FEATURES) if feature not in dead]
+    for key, tensor in autoencoder.state_dict().items():
+        rows = others if key.endswith(("_F", "_FD", "_FO")) else ...
+        assert torch.equal(tensor[rows], before[key][rows]), key
+
+
+def test_reviving_leaves_features_that_could_fire_as_they_are() -> None:
+    autoencoder, x = fresh("l1-l0"), activations(seed=3)
+    often = torch.tensor([4, 5])
+    with torch.no_grad():
+        autoencoder.b_enc_F[often] = 3.0
+    autoencoder.revive(often, x)
+    assert (autoencoder.b_enc_F[often] == 3.0).all()
 
 
 def test_thresholds_learn_at_the_rate_of_activations_and_never_let_negative_values_through() -> None:

@@ -20,9 +20,10 @@ from semascope.sae import (
     JumpReLUConfig,
     KLConfig,
     L1Config,
-    TopKAutoencoder,
+    SparseAutoencoder,
     TopKConfig,
     VariantConfig,
+    build,
 )
 from semascope.training import TrainingConfig, read_metrics
 from semascope.training.firing import FiringRecord
@@ -72,20 +73,28 @@ def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     assert {"loss", "loss/reconstruction", "dead_fraction", "gradient_norm", "tokens_per_second"} <= lines[-1].keys()
 
 
-def test_dead_features_are_revived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the features starts far below zero: AuxK brings them back, and without it they stay dead."""
-    initialize = TopKAutoencoder.initialize
+@pytest.mark.parametrize(
+    "variant",
+    [TopKConfig(k=4), L1Config(l0=4), JumpReLUConfig(l0=4), GatedConfig(l0=4), KLConfig(l0=4)],
+    ids=lambda variant: variant.variant,
+)
+def test_dead_features_are_revived(variant: VariantConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the features starts far below zero: they come back, and without AuxK they stay dead."""
+    autoencoder_class = type(build(variant, width=32, features=256))
+    initialize = autoencoder_class.initialize
 
-    def initialize_with_dead_ones(self: TopKAutoencoder, *given: Any) -> None:
+    def initialize_with_dead_ones(self: SparseAutoencoder, *given: Any) -> None:
         initialize(self, *given)
         with torch.no_grad():
-            self.b_enc_F[:80] = -6.0
+            self.b_enc_F[:80] -= 6.0
 
-    monkeypatch.setattr(TopKAutoencoder, "initialize", initialize_with_dead_ones)
+    monkeypatch.setattr(autoencoder_class, "initialize", initialize_with_dead_ones)
 
     def dead(coefficient: float) -> float:
-        variant = TopKConfig(k=4, auxiliary_k=32, auxiliary_coefficient=coefficient)
-        settings = config(variant, features=256, dead_after_tokens=256 * 40, tokens=256 * 500)
+        settings = config(
+            variant.model_copy(update={"auxiliary_k": 32, "auxiliary_coefficient": coefficient}),
+            features=256, dead_after_tokens=256 * 40, tokens=256 * 500,
+        )  # fmt: skip
         stream = PlantedStream(width=32, planted=300, active=4)
         train_one(stream, settings, width=32, folder=tmp_path / str(coefficient))
         return read_metrics(tmp_path / str(coefficient) / "metrics.jsonl")[-1]["dead_fraction"]

@@ -21,16 +21,14 @@ def auxiliary_term(
 ) -> dict[str, Tensor]:
     """``α · ‖e − ê‖² / ‖e‖²``: the share of the error that the dead features leave unexplained, or nothing.
 
-    ``ê`` is the product of encoder and input decoded, without ReLU: a dead feature below zero must get a gradient too.
-    The product is taken without ``b_enc``, in which many variants have what keeps a feature from firing: with it the
-    dead features' values would all be far below zero. ``error_BO``: the error ``y − ŷ`` of the live features, without
-    gradient.
+    ``ê`` is what dead features offer, decoded without ReLU: one below zero must get a gradient too. ``error_BO``: the
+    error ``y − ŷ`` of the live features, without gradient.
     """
     if not auxiliary:
         return {}
     [(pattern, pre_K)] = auxiliary
-    products_K = pre_K - autoencoder.b_enc_F[pattern.feature_ids]
-    unexplained = squared_error(decode(pattern, products_K, autoencoder.W_dec_FO), error_BO)
+    offered_K = autoencoder.auxiliary_values(pattern, pre_K)
+    unexplained = squared_error(decode(pattern, offered_K, autoencoder.W_dec_FO), error_BO)
     return {"auxiliary": autoencoder.config.auxiliary_coefficient * unexplained / error_BO.square().sum()}
 
 

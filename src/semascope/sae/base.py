@@ -22,9 +22,6 @@ from semascope.kernels import Pattern, Precision, Selection, decode, encode
 from semascope.records import Codes
 from semascope.sae.reconstruction import Reconstruction, reconstruction
 
-# How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
-# of activations, which are larger by the square root of the width. docs/LOG.md has the experiment.
-BARRIER_RATE = 5.0
 MATRYOSHKA_PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
@@ -162,11 +159,16 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
     @abstractmethod
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses: ...
 
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Let dead features fire again, as often as others on this batch, where a bias or threshold keeps them from it.
+    def auxiliary_values(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
+        """What dead features offer for what the live ones leave over (see `auxiliary`): [K], also below zero."""
+        del pattern
+        return pre_K
 
-        The auxiliary loss has given them a direction meanwhile (`auxiliary`). Where features compete without such
-        barriers, as in TopK, that alone revives them.
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Let dead features fire again where a bias or threshold keeps them from it, as often as others on this batch.
+
+        The auxiliary loss has given them a direction meanwhile. Where features compete, as in TopK, it alone revives
+        them.
         """
 
     @abstractmethod

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Pattern, Selection, decode
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
+from semascope.sae.base import Losses, Moment, Shape
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import STARTING_L0, firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation, squared_error
 
 
@@ -25,7 +26,7 @@ class GatedConfig(PenaltySettings):
     variant: Literal["gated"] = "gated"
 
 
-class Gated(SparseAutoencoder[GatedConfig]):
+class Gated(BarrierAutoencoder[GatedConfig]):
     """``f = [gate > 0] · ReLU(exp(r_mag) · (x − b_dec) W_enc + b_mag)`` with ``gate = (x − b_dec) W_enc + b_enc``.
 
     The loss is ``(‖x − x̂(f)‖² + ‖x − x̂_frozen(ReLU(gate))‖² + λ · Σ ReLU(gate)) / variance``, with AuxK: the second
@@ -47,7 +48,7 @@ class Gated(SparseAutoencoder[GatedConfig]):
         """As TopK starts, with gates that open equally often and give the L0 asked for."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         self.b_mag_F.copy_(self.b_enc_F)
-        self.b_enc_F.sub_(firing_limits(self, sample_BD, self.config.l0 or STARTING_L0))
+        self.b_enc_F.sub_(firing_limits(self, sample_BD, self.starting_l0))
 
     def selection(self) -> Selection:
         """Every open gate."""
@@ -58,12 +59,6 @@ class Gated(SparseAutoencoder[GatedConfig]):
         features_K = pattern.feature_ids
         products_K = pre_K - self.b_enc_F[features_K]
         return (self.r_mag_F[features_K].exp() * products_K + self.b_mag_F[features_K]).relu()
-
-    @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Lower the biases that keep dead features from firing."""
-        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
-        self.b_enc_F[dead_T] += (-limits_T).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         selections = [self.selection(), *auxiliary_selections(self.config, moment)]

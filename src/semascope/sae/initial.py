@@ -10,8 +10,6 @@ from semascope.sae.base import SparseAutoencoder
 
 # A sample of 16,384 activations times as many features: 64 MiB.
 FEATURES_AT_ONCE = 1024
-# The L0 at the start where none is asked for.
-STARTING_L0 = 32
 
 
 def random_directions(features: int, width: int, generator: torch.Generator) -> Tensor:

@@ -3,8 +3,8 @@
 Two published recipes. "gemma-scope" (Rajamanoharan et al., "Jumping Ahead", 2024; Lieberum et al., "Gemma Scope",
 2024): a unit-norm decoder and a penalty on L0 itself; the jump's gradient reaches the thresholds alone. "anthropic"
 (Conerly et al., "Circuits Updates", January 2025): a tanh penalty weighted by the decoder's norms; the jump's gradient
-reaches everything that makes a pre-activation, and a small loss pulls silent
-features to their thresholds (here `revive` does it).
+reaches everything that makes a pre-activation, and a small loss pulls dead features to their thresholds (here the
+thresholds are lowered to meet them: `JumpReLU.revive`).
 
 Both start here with thresholds that give the L0 asked for, and with windows of the straight-through gradient that suit
 activations of mean squared norm D and runs of thousands of steps: docs/LOG.md has what the published ones do.
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Selection, row_norms
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.barrier import BARRIER_RATE, STARTING_L0
+from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import STARTING_L0, firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
 BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
@@ -70,9 +71,11 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
 
     @torch.no_grad()
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Lower the thresholds of dead features."""
-        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T).clamp_min(self.bandwidth)
-        self.threshold_F[dead_T] = torch.minimum(self.threshold_F[dead_T], limits_T)
+        """Lower the thresholds of dead features, and where they cannot go low enough, raise the biases."""
+        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
+        missing_T = (self.bandwidth - limits_T).clamp_min(0)
+        self.b_enc_F[dead_T] += missing_T
+        self.threshold_F[dead_T] = torch.minimum(self.threshold_F[dead_T], limits_T + missing_T)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

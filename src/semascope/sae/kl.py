@@ -16,9 +16,10 @@ from torch import Tensor
 
 from semascope.kernels import Above, Pattern, Selection, feature_sums
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder, VariantConfig
+from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
+from semascope.sae.base import Losses, Moment, Shape, VariantConfig
 from semascope.sae.control import L0Controller
-from semascope.sae.initial import STARTING_L0, firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
 # Decoder rows start so long that a unit, half on, gives 0.75 of the product at which it comes on.
@@ -57,7 +58,7 @@ class KLConfig(VariantConfig):
         return self.model_copy(update={"l0": l0, "rho": None})
 
 
-class KL(SparseAutoencoder[KLConfig]):
+class KL(BarrierAutoencoder[KLConfig]):
     """``f = σ((x − b_dec) W_enc + b_enc)`` and ``‖x − x̂‖² + β Σ_i KL(ρ ‖ mean f_i)`` a token, over the variance.
 
     ``amplitude_F``: what a unit that is fully on counts for; 1 in training, where the decoder has it.
@@ -102,12 +103,6 @@ class KL(SparseAutoencoder[KLConfig]):
     def activation(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """Sigmoids, in units of the amplitudes."""
         return self.amplitude_F[pattern.feature_ids] * pre_K.sigmoid()
-
-    @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Lower the biases that keep dead features from firing."""
-        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
-        self.b_enc_F[dead_T] += (-limits_T + self.least).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

@@ -16,9 +16,10 @@ from torch import Tensor
 from semascope.kernels import Above, Pattern, Selection, row_norms
 from semascope.records import Codes
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.base import BARRIER_RATE, Losses, Moment, Shape, SparseAutoencoder
+from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
+from semascope.sae.base import Losses, Moment, Shape
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import STARTING_L0, firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
 from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
@@ -48,7 +49,7 @@ class L1Config(PenaltySettings):
         return min(1e-3, 5e-5 * (200_000 / max(1, steps)) ** 0.5)
 
 
-class L1(SparseAutoencoder[L1Config]):
+class L1(BarrierAutoencoder[L1Config]):
     """``E[‖x − x̂‖² + λ Σ_i f_i(x)·‖W_dec_i‖]`` with ``f = ReLU(x W_enc + b_enc)``, and AuxK."""
 
     def __init__(self, shape: Shape, config: L1Config, *, device: torch.device | str = "cpu") -> None:
@@ -80,12 +81,6 @@ class L1(SparseAutoencoder[L1Config]):
     def selection(self) -> Selection:
         """Every positive pre-activation."""
         return Above(0.0)
-
-    @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Lower the biases that keep dead features from firing."""
-        limits_T = firing_limits(self, x_BD, self.config.l0 or STARTING_L0, among=dead_T)
-        self.b_enc_F[dead_T] += (-limits_T).clamp_min(0)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """The paper's loss, through the sparse kernels once codes are sparse and dense before that."""

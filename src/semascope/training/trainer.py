@@ -98,12 +98,13 @@ class Trainer:
     def end_interval(self, step: int, *, tokens_per_second: float) -> dict[str, float]:
         """Write a line of metrics about the steps since the last one, and look which features are dead.
 
-        Those that were dead before, and have had the auxiliary loss since, are revived. Raises NumericalError when a
+        Those that were dead all the while, and have had the auxiliary loss, are revived. Raises NumericalError when a
         figure is not finite.
         """
-        if self.dead_F is not None and self.config.variant.auxiliary_coefficient:
-            self.autoencoder.revive(self.dead_F, self._last_BD)
-        self.dead_F = self._dead()
+        were_dead_F, self.dead_F = self.dead_F, self._dead()
+        if were_dead_F is not None and self.dead_F is not None and self.config.variant.auxiliary_coefficient:
+            still_dead_F = self.dead_F[torch.isin(self.dead_F, were_dead_F)]
+            self.autoencoder.revive(still_dead_F, self._last_BD)
         dead_fraction = len(self.dead_F) / self.config.features if self.dead_F is not None else 0.0
         rate = self.rate((step - 1) / self.config.steps)
         values = self._meter.read() | {"dead_fraction": dead_fraction, "learning_rate": rate}

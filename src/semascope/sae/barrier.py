@@ -1,0 +1,46 @@
+"""Variants in which a feature fires where its pre-activation exceeds a fixed number, whatever the other features do.
+
+Its bias then is a barrier: far below zero, for few tokens are to get over it. A feature that has drifted where none
+does gets no gradient, and nothing brings it back but a lower barrier.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+
+import torch
+from torch import Tensor
+
+from semascope.kernels import Pattern
+from semascope.sae.base import ConfigT, SparseAutoencoder
+from semascope.sae.initial import firing_limits
+
+# How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
+# of activations, which are larger by the square root of the width. docs/LOG.md has the experiment.
+BARRIER_RATE = 5.0
+# The L0 that trainings start with where none is asked for.
+STARTING_L0 = 32
+
+
+class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
+    """An autoencoder whose features fire where ``(x − centre) W_enc + b_enc`` exceeds `least`."""
+
+    @property
+    def least(self) -> float:
+        """What a pre-activation must exceed for its feature to fire."""
+        return 0.0
+
+    @property
+    def starting_l0(self) -> float:
+        """The L0 that features together have at the start, and that a revived one has its share of."""
+        return self.config.target_l0() or STARTING_L0
+
+    def auxiliary_values(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
+        """Without the biases: with them, all that dead features have to offer would be far below zero."""
+        return pre_K - self.b_enc_F[pattern.feature_ids]
+
+    @torch.no_grad()
+    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+        """Raise the biases of dead features until they fire as often on this batch as features do on average."""
+        limits_T = firing_limits(self, x_BD, self.starting_l0, among=dead_T)
+        self.b_enc_F[dead_T] += (self.least - limits_T).clamp_min(0)
