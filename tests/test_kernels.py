@@ -14,10 +14,10 @@ from semascope.kernels import (
     cpu,
     cpu_encode,
     decode,
+    decode_with_sizes,
     encode,
     memory,
     reference,
-    row_norms,
 )  # fmt: skip
 from semascope.kernels.threads import over_rows
 from semascope.records import Codes
@@ -208,16 +208,22 @@ def test_encoder_gradients_equal_dense_ones() -> None:
         torch.testing.assert_close(a.grad.to_dense(), b.grad)
 
 
-def test_decoder_gradients_equal_dense_ones() -> None:
+@pytest.mark.parametrize("with_sizes", [False, True])
+def test_decoder_gradients_equal_dense_ones(with_sizes: bool) -> None:
     pattern = ragged_pattern()
-    leaves = [random(len(pattern.feature_ids)), random(FEATURES, WIDTH, seed=2)]
+    values = random(len(pattern.feature_ids)).relu()
+    leaves = [values, random(FEATURES, WIDTH, seed=2)]
     sparse, dense = ([leaf.clone().requires_grad_() for leaf in leaves] for _ in range(2))
-    weights, norm_weights = random(ROWS, WIDTH, seed=3), random(len(pattern.feature_ids), seed=4)
-    values, W = sparse
-    ((decode(pattern, values, W) * weights).sum() + (row_norms(pattern, W) * norm_weights).sum()).backward()
+    weights, size_weights = random(ROWS, WIDTH, seed=3), random(len(values), seed=4)
+    if with_sizes:
+        decoded, sizes = decode_with_sizes(pattern, *sparse)
+        torch.testing.assert_close(decoded, decode(pattern, *sparse))
+    else:
+        decoded, sizes = decode(pattern, *sparse), torch.zeros(())
+    ((decoded * weights).sum() + (sizes * size_weights).sum()).backward()
     values, W = dense
-    norms = W.norm(dim=1)[pattern.feature_ids]
-    ((reference.decode(pattern, values, W) * weights).sum() + (norms * norm_weights).sum()).backward()
+    sizes = values * W.norm(dim=1)[pattern.feature_ids] if with_sizes else torch.zeros(())
+    ((reference.decode(pattern, values, W) * weights).sum() + (sizes * size_weights).sum()).backward()
     for a, b in zip(sparse, dense, strict=True):
         assert a.grad is not None
         torch.testing.assert_close(a.grad.to_dense(), b.grad)

@@ -17,6 +17,8 @@ from semascope.kernels.backend import Precision, kernels_for
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Selection
 
+# Rows of a weight that are gathered at a time: few enough for a processor's caches.
+ROWS_AT_ONCE = 2048
 # Parts of a long weighted sum of rows that are summed at once.
 PARTS_OF_A_SUM = 64
 
@@ -72,24 +74,33 @@ class _Decode(torch.autograd.Function):
         return grad_values_K, grad_W_FD, None
 
 
-class _Norms(torch.autograd.Function):
-    """The norms of the rows of W, at each entry."""
+class _DecodeWithSizes(torch.autograd.Function):
+    """Decode, with the norm of what each entry adds; one gradient of W for both."""
 
     @staticmethod
-    def forward(ctx: Any, W_FD: Tensor, pattern: Pattern) -> Tensor:
+    def forward(ctx: Any, values_K: Tensor, W_FD: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
         features_T = pattern.transposed.features_T
-        norms_F = W_FD.norm(dim=1)
-        ctx.save_for_backward(W_FD, norms_F[features_T])
+        norms_T = torch.cat([W_FD[part_T].norm(dim=1) for part_T in features_T.split(ROWS_AT_ONCE)])
+        norms_K = W_FD.new_zeros(pattern.n_features).index_copy_(0, features_T, norms_T)[pattern.feature_ids]
+        ctx.save_for_backward(values_K, W_FD, norms_T, norms_K)
         ctx.pattern = pattern
-        return norms_F[pattern.feature_ids]
+        return kernels_for(values_K).decode(pattern, values_K, W_FD), values_K * norms_K
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pattern = ctx.pattern
-        W_FD, norms_T = ctx.saved_tensors
-        features_T = pattern.transposed.features_T
-        factors_T = feature_sums(pattern, gradients[0])[features_T] / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
-        return _rows(features_T, factors_T[:, None] * W_FD[features_T], W_FD.shape), None
+        grad_BD, grad_sizes_K = gradients[0].contiguous(), gradients[1]
+        pattern, features_T = ctx.pattern, ctx.pattern.transposed.features_T
+        values_K, W_FD, norms_T, norms_K = ctx.saved_tensors
+        kernels = kernels_for(grad_BD)
+        grad_values_K = kernels.code_gradient(pattern, grad_BD, W_FD).addcmul_(grad_sizes_K, norms_K)
+        grad_W_TD = kernels.weight_gradient(pattern, values_K, grad_BD)
+        # A norm grows along its row.
+        factors_T = feature_sums(pattern, grad_sizes_K * values_K)[features_T]
+        factors_T = factors_T / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
+        for first in range(0, len(features_T), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            grad_W_TD[part].addcmul_(W_FD[features_T[part]], factors_T[part, None])
+        return grad_values_K, _rows(features_T, grad_W_TD, W_FD.shape), None
 
 
 def encode(
@@ -121,9 +132,9 @@ def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
     return _Decode.apply(values_K, W_FD, pattern)
 
 
-def row_norms(pattern: Pattern, W_FD: Tensor) -> Tensor:
-    """[K]: ``‖row of W‖`` of each entry's feature, differentiable in W."""
-    return _Norms.apply(W_FD, pattern)
+def decode_with_sizes(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
+    """`decode`, and the sizes ``value · ‖row of W‖`` [K] of what the entries add; both differentiable in both."""
+    return _DecodeWithSizes.apply(values_K, W_FD, pattern)
 
 
 def _rows(features_T: Tensor, values_TD: Tensor, shape: torch.Size) -> Tensor:

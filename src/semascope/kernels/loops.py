@@ -271,24 +271,31 @@ def dots(first: int, last: int, offsets: Array, ids: Array, left: Array, right: 
 
 @compiled
 def weighted_sums(first: int, last: int, offsets: Array, ids: Array, factors: Array, rows: Array, out: Array) -> None:
-    """``out[r] = Σ_j factors[j] · rows[ids[j]]`` over the entries j of each group r; zero for an empty one."""
+    """``out[r] = Σ_j factors[j] · rows[ids[j]]`` over the entries j of each group r; zero for an empty one.
+
+    Entries with a factor of zero are passed over: those of JumpReLU that are near their threshold but below it.
+    """
     width = rows.shape[1]
+    # Four at a time: the sums are read and written once for all of them.
+    wait = np.empty(4, np.int64)
     for r in range(first, last):
         total = out[r]
         total[:] = 0
-        j, end = offsets[r], offsets[r + 1]
-        # Four at a time: the sums are read and written once for all of them.
-        while j + 4 <= end:
-            a, b, c, d = rows[ids[j]], rows[ids[j + 1]], rows[ids[j + 2]], rows[ids[j + 3]]
-            fa, fb, fc, fd = factors[j], factors[j + 1], factors[j + 2], factors[j + 3]
-            for i in range(width):
-                total[i] += fa * a[i] + fb * b[i] + fc * c[i] + fd * d[i]
-            j += 4
-        while j < end:
-            row, factor = rows[ids[j]], factors[j]
+        waiting = 0
+        for j in range(offsets[r], offsets[r + 1]):
+            if factors[j] != 0:
+                wait[waiting] = j
+                waiting += 1
+                if waiting == 4:
+                    a, b, c, d = rows[ids[wait[0]]], rows[ids[wait[1]]], rows[ids[wait[2]]], rows[ids[wait[3]]]
+                    fa, fb, fc, fd = factors[wait[0]], factors[wait[1]], factors[wait[2]], factors[wait[3]]
+                    for i in range(width):
+                        total[i] += fa * a[i] + fb * b[i] + fc * c[i] + fd * d[i]
+                    waiting = 0
+        for w in range(waiting):
+            row, factor = rows[ids[wait[w]]], factors[wait[w]]
             for i in range(width):
                 total[i] += factor * row[i]
-            j += 1
 
 
 @compiled

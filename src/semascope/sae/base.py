@@ -185,10 +185,13 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         """The parts of the dictionary that must reconstruct by themselves, in features."""
         return [max(1, round(prefix * self.features)) for prefix in self.config.prefixes]
 
-    def reconstruction(self, pattern: Pattern, values_K: Tensor, x_BD: Tensor, target_BO: Tensor) -> Reconstruction:
+    def reconstruction(
+        self, pattern: Pattern, values_K: Tensor, x_BD: Tensor, target_BO: Tensor, *, with_sizes: bool = False
+    ) -> Reconstruction:
         """How well codes give the target, with the whole dictionary and with each of its prefixes."""
+        codes_and_weights = (pattern, values_K, self.W_dec_FO, self.b_dec_O)
         rest_BO = self.beyond_skip(x_BD, target_BO)
-        return reconstruction(pattern, values_K, self.W_dec_FO, self.b_dec_O, rest_BO, self.prefix_sizes)
+        return reconstruction(*codes_and_weights, rest_BO, self.prefix_sizes, with_sizes=with_sizes)
 
     def beyond_skip(self, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """What the codes have to give: the target without what the skip connection predicts."""

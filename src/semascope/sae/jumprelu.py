@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semascope.kernels import Above, Selection, row_norms
+from semascope.kernels import Above, Selection
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, STARTING_L0
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
@@ -87,11 +87,8 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         active_K = _Step.apply(jumping_K, theta_K, self.bandwidth)
         # The product rule gives the gradient of the value and that of the jump.
         values_K = pre_K * active_K
-        found = self.reconstruction(pattern, values_K, x_BD, target_BO)
-        if config.recipe == "anthropic":
-            penalty = (TANH_SCALE * values_K * row_norms(pattern, self.W_dec_FO)).tanh().sum()
-        else:
-            penalty = active_K.sum()
+        found = self.reconstruction(pattern, values_K, x_BD, target_BO, with_sizes=config.recipe == "anthropic")
+        penalty = active_K.sum() if found.sizes_K is None else (TANH_SCALE * found.sizes_K).tanh().sum()
         variance = squared_deviation(target_BO)
         terms = {
             "reconstruction": found.loss / variance,

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semascope.kernels import Above, Pattern, Selection, row_norms
+from semascope.kernels import Above, Pattern, Selection
 from semascope.records import Codes
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
@@ -98,9 +98,9 @@ class L1(BarrierAutoencoder[L1Config]):
         selections = [self.selection(), *auxiliary_selections(self.config, moment)]
         (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
         values_K = pre_K.relu()
-        penalty = (values_K * row_norms(pattern, self.W_dec_FO)).sum()
-        found = self.reconstruction(pattern, values_K, x_BD, target_BO)
-        return found, penalty, pattern.codes(values_K.detach()), auxiliary
+        found = self.reconstruction(pattern, values_K, x_BD, target_BO, with_sizes=True)
+        assert found.sizes_K is not None
+        return found, found.sizes_K.sum(), pattern.codes(values_K.detach()), auxiliary
 
     def _dense(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> _Found:
         del moment  # While codes are dense, no feature is dead.

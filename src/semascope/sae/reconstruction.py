@@ -14,30 +14,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.kernels import Pattern, decode
+from semascope.kernels import Pattern, decode, decode_with_sizes
 
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
     """``loss``: ``‖ŷ − y‖²`` summed over the batch, the mean over prefixes; differentiable.
 
-    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient.
+    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient. ``sizes_K``,
+    where asked for: the norm of what each entry adds, in no particular order; differentiable.
     """
 
     loss: Tensor
     squared_error: Tensor
     error_BO: Tensor
+    sizes_K: Tensor | None = None
 
 
 def reconstruction(
-    pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
-) -> Reconstruction:
+    pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int],
+    *, with_sizes: bool = False,
+) -> Reconstruction:  # fmt: skip
     """Decode codes with each prefix of the dictionary (in features, ascending, the last of them all)."""
-    n_groups = len(prefixes)
-    if n_groups == 1:
-        return _of_parts(decode(pattern, values_K, W_dec_FO)[None], b_dec_O, target_BO)
-    grouped, order_K = _by_group(pattern, prefixes)
-    return _of_parts(decode(grouped, values_K[order_K], W_dec_FO).view(n_groups, *target_BO.shape), b_dec_O, target_BO)
+    if len(prefixes) > 1:
+        pattern, order_K = _by_group(pattern, prefixes)
+        values_K = values_K[order_K]
+    sizes_K = None
+    if with_sizes:
+        parts, sizes_K = decode_with_sizes(pattern, values_K, W_dec_FO)
+    else:
+        parts = decode(pattern, values_K, W_dec_FO)
+    return _of_parts(parts.view(len(prefixes), *target_BO.shape), b_dec_O, target_BO, sizes_K)
 
 
 def dense_reconstruction(
@@ -49,9 +56,9 @@ def dense_reconstruction(
     return _of_parts(torch.stack(parts), b_dec_O, target_BO)
 
 
-def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor) -> Reconstruction:
+def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor, sizes_K: Tensor | None = None) -> Reconstruction:
     squared_errors_G, errors_GBO = _SquaredErrors.apply(parts_GBO, b_dec_O, target_BO)
-    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBO[-1])
+    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBO[-1], sizes_K)
 
 
 def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tensor]:
