@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semascope.kernels import Above, encode, kernels_for
+from semascope.kernels import Above, TopK, encode, kernels_for
 from semascope.sae.base import SparseAutoencoder
 
-# A sample of 16,384 activations times as many features: 64 MiB.
-FEATURES_AT_ONCE = 1024
+# How many features are looked at together.
+FEATURES_AT_ONCE = 4096
 
 
 def random_directions(features: int, width: int, generator: torch.Generator) -> Tensor:
@@ -47,8 +47,12 @@ def firing_limits(
     """
     often = max(1, round(len(sample_BD) * l0 / autoencoder.features))
     centred_BD = sample_BD if autoencoder.centre_D is None else sample_BD - autoencoder.centre_D
-    parts = autoencoder.W_enc_FD[among].split(FEATURES_AT_ONCE)
-    limits = [(centred_BD @ part.T).kthvalue(max(1, len(sample_BD) - often), dim=0).values for part in parts]
+    # The encoder's search for the largest, the other way round: of each feature, among the rows of the sample.
+    most, no_bias_B = min(often + 1, len(sample_BD)), sample_BD.new_zeros(len(sample_BD))
+    limits: list[Tensor] = []
+    for part in autoencoder.W_enc_FD[among].split(FEATURES_AT_ONCE):
+        [(_, largest_K)] = encode(part, None, centred_BD, no_bias_B, [TopK(most)])
+        limits.append(largest_K.view(len(part), most).amin(dim=1))
     return torch.cat(limits) + autoencoder.b_enc_F[among]
 
 
