@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semascope.kernels.backend import Precision, kernels_for
-from semascope.kernels.pattern import Pattern
+from semascope.kernels.pattern import Pattern, Transposed
 from semascope.kernels.selection import Selection
 
 # Parts of a long weighted sum of rows that are summed at once.
@@ -42,14 +42,14 @@ class _Preactivations(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         grad_K, pattern = gradients[0].contiguous(), ctx.pattern
         x_BD, W_FD = ctx.saved_tensors
-        features_T = pattern.transposed.features_T
-        grad_b_T = feature_sums(pattern, grad_K)[features_T]
-        grad_W_TD = kernels_for(grad_K).weight_gradient(pattern, grad_K, x_BD)
+        kernels, by_feature = kernels_for(grad_K), pattern.transposed
+        grad_b_T = kernels.touched_sums(pattern, grad_K)
+        grad_W_TD = kernels.weight_gradient(pattern, grad_K, x_BD)
         # Every row of the batch has the same centre, so its gradient needs one sum of rows, not a matrix product:
         # −Σ_rows grad_pre · W = −(Σ_rows grad_pre) · W.
-        grad_centre_D = -_sum_of_rows(features_T, grad_b_T, W_FD) if ctx.centred else None
-        grad_W_FD = _rows(features_T, grad_W_TD, W_FD.shape)
-        return None, None, grad_centre_D, grad_W_FD, _rows(features_T, grad_b_T, W_FD.shape[:1]), None
+        grad_centre_D = -_sum_of_rows(by_feature.features_T, grad_b_T, W_FD) if ctx.centred else None
+        grad_W_FD = _rows(by_feature, grad_W_TD, W_FD.shape)
+        return None, None, grad_centre_D, grad_W_FD, _rows(by_feature, grad_b_T, W_FD.shape[:1]), None
 
 
 class _Decode(torch.autograd.Function):
@@ -64,12 +64,13 @@ class _Decode(torch.autograd.Function):
         grad_BD, pattern = gradients[0].contiguous(), ctx.pattern
         values_K, W_FD = ctx.saved_tensors
         kernels = kernels_for(grad_BD)
-        grad_values_K = kernels.code_gradient(pattern, grad_BD, W_FD) if ctx.needs_input_grad[0] else None
-        grad_W_FD = None
-        if ctx.needs_input_grad[1]:
-            grad_W_TD = kernels.weight_gradient(pattern, values_K, grad_BD)
-            grad_W_FD = _rows(pattern.transposed.features_T, grad_W_TD, W_FD.shape)
-        return grad_values_K, grad_W_FD, None
+        if not ctx.needs_input_grad[1]:
+            return kernels.code_gradient(pattern, grad_BD, W_FD), None, None
+        if ctx.needs_input_grad[0]:
+            grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
+        else:
+            grad_values_K, grad_W_TD = None, kernels.weight_gradient(pattern, values_K, grad_BD)
+        return grad_values_K, _rows(pattern.transposed, grad_W_TD, W_FD.shape), None
 
 
 class _Norms(torch.autograd.Function):
@@ -87,9 +88,10 @@ class _Norms(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         pattern = ctx.pattern
         W_FD, norms_T = ctx.saved_tensors
-        features_T = pattern.transposed.features_T
-        factors_T = feature_sums(pattern, gradients[0])[features_T] / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
-        return _rows(features_T, factors_T[:, None] * W_FD[features_T], W_FD.shape), None
+        by_feature = pattern.transposed
+        sums_T = kernels_for(W_FD).touched_sums(pattern, gradients[0])
+        factors_T = sums_T / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
+        return _rows(by_feature, factors_T[:, None] * W_FD[by_feature.features_T], W_FD.shape), None
 
 
 def encode(
@@ -126,9 +128,11 @@ def row_norms(pattern: Pattern, W_FD: Tensor) -> Tensor:
     return _Norms.apply(W_FD, pattern)
 
 
-def _rows(features_T: Tensor, values_TD: Tensor, shape: torch.Size) -> Tensor:
-    """A gradient that is zero but for some rows."""
-    return torch.sparse_coo_tensor(features_T[None], values_TD, shape, is_coalesced=True, check_invariants=False)
+def _rows(by_feature: Transposed, values_TD: Tensor, shape: torch.Size) -> Tensor:
+    """A gradient that is zero but for the rows of the features that have entries."""
+    return torch.sparse_coo_tensor(
+        by_feature.features_T[None], values_TD, shape, is_coalesced=by_feature.distinct, check_invariants=False
+    )
 
 
 def _sum_of_rows(features_T: Tensor, factors_T: Tensor, W_FD: Tensor) -> Tensor:

@@ -17,21 +17,28 @@ class Transposed:
 
     ``features_T`` int64 [T]: the features that have entries, ascending. ``offsets`` int64 [T + 1]: where the entries of
     each begin. ``row_ids`` int64 [K]: their rows. ``order`` int64 [K]: their places in the order of the pattern.
+
+    ``distinct``: otherwise ``features_T`` is longer, and ends with repeats that have no entries (see `gpu.transpose`).
     """
 
     features_T: Tensor
     offsets: Tensor
     row_ids: Tensor
     order: Tensor
+    distinct: bool = True
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """The places of K entries in a [B, F] matrix, in CSR form; within a row, features ascend."""
+    """The places of K entries in a [B, F] matrix, in CSR form; within a row, features ascend.
+
+    ``touchable``: a number of features that surely no more have entries, where one is known.
+    """
 
     row_offsets: Tensor
     feature_ids: Tensor
     n_features: int
+    touchable: int | None = None
 
     @property
     def n_rows(self) -> int:
