@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from semascope.activations import BatchStream
-from semascope.sae import SparseAutoencoder
-from semascope.training import Columns, Trainer, TrainingConfig, train
+# Where there is no GPU, its kernels run in Triton's interpreter, which has to be told before Triton is imported,
+# which other libraries do when they are.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from semascope.activations import BatchStream  # noqa: E402
+from semascope.sae import SparseAutoencoder  # noqa: E402
+from semascope.training import Columns, Trainer, TrainingConfig, train  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -29,8 +29,8 @@ __all__ = [
     "weight_gradient",
 ]
 
-# Numbers in the tile of an optimizer program.
-TILE = 2048
+# Numbers in the tile of an optimizer program, and rows at most.
+TILE, MOST_ROWS = 2048, 128
 
 
 def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ def touched_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
     """See `reference.touched_sums`."""
     by_feature = pattern.transposed
     out_T = values_K.new_empty(by_feature.features_T.shape[0])
-    launch(loops.group_sums, out_T.shape, by_feature.offsets, values_K[by_feature.order], out_T, ENTRIES=32)
+    values_K = values_K[by_feature.order]
+    launch(loops.group_sums, out_T.shape, by_feature.offsets, values_K, out_T, ENTRIES=32, num_warps=1)
     return out_T
 
 
@@ -115,13 +116,17 @@ def adam_rows(
     """See `reference.adam_rows`; each number is read once and written once. Rows of −1 are left out."""
     n_rows, width = gradient_TD.shape
     columns = power_of_two(width)
-    rows = max(1, TILE // columns)
+    rows = max(1, min(MOST_ROWS, TILE // columns))
     launch(
         loops.adam, (-(-n_rows // rows),), rows_T, gradient_TD, W_FD, mean_FD, square_FD, steps_F, factor, n_rows,
-        width, rate, 1.0 - betas[0], 1.0 - betas[1], BETA1=betas[0], BETA2=betas[1], LOG_BETA1=math.log(betas[0]) ,
-        LOG_BETA2=math.log(betas[1]), EPSILON=epsilon, UNIT=unit_rows, ROWS=rows, COLUMNS=columns,
+        width, rate, 1.0 - betas[0], 1.0 - betas[1], BETA1=betas[0], BETA2=betas[1], LOG_BETA1=_log(betas[0]),
+        LOG_BETA2=_log(betas[1]), EPSILON=epsilon, UNIT=unit_rows, ROWS=rows, COLUMNS=columns,
         num_warps=8 if columns >= TILE else 4,
     )  # fmt: skip
+
+
+def _log(beta: float) -> float:
+    return math.log(max(beta, 1e-300))
 
 
 def _by_feature(

@@ -25,8 +25,8 @@ from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 # Pre-activations of a chunk: 32 MiB in bfloat16, which an H100's cache holds.
 CHUNK_ENTRIES = 1 << 24
 LEAST_CHUNK_FEATURES = 512
-# Columns that one program looks at together, at most.
-TILE = 2048
+# Numbers that one program looks at together, and columns at most: of narrow tiles it takes several rows.
+TILE, TILE_COLUMNS = 2048, 2048
 # Room for entries of a row, where nothing is known yet.
 FIRST_ROOM = 128
 
@@ -111,12 +111,12 @@ class _Largest:
 
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
         """Keep what may be among the largest."""
-        n_rows, tile = self.problem.n_rows, min(TILE, power_of_two(last - first))
-        rows = TILE // tile
+        n_rows, tile = self.problem.n_rows, min(TILE_COLUMNS, power_of_two(last - first))
+        rows = max(1, TILE // tile)
         launch(
             loops.keep_largest, (-(-n_rows // rows),), pre_BC, self.bias_F[first:last], self.values, self.ids,
             self.counts_B, self.bounds_B, first, n_rows, last - first, self.candidates, BITS=_bits(self.values),
-            ROWS=rows, TILE=tile, CAPACITY=self.capacity,
+            ROWS=rows, TILE=tile, CAPACITY=self.capacity, num_warps=8,
         )  # fmt: skip
 
     def finish(self) -> _Found:
@@ -126,7 +126,8 @@ class _Largest:
         if problem.fast:
             rows_K = torch.arange(problem.n_rows, device=problem.device).repeat_interleave(n)
             exact = problem.exact(rows_K, ids.view(-1)).view(problem.n_rows, n)
-            values, ids = _largest(torch.where(values.isnan(), values, exact), ids, torch.full_like(self.counts_B, n), self.k)
+            values = torch.where(values.isnan(), values, exact)
+            values, ids = _largest(values, ids, torch.full_like(self.counts_B, n), self.k)
         offsets = self.k * torch.arange(problem.n_rows + 1, device=problem.device)
         return Pattern(offsets, ids.view(-1), problem.n_features, touchable=self.available), values.view(-1)
 
@@ -163,11 +164,11 @@ class _Entries:
         if self.problem.fast:
             doubt_C = self.problem.product_errors_F[first:last] + ROUNDING_ERROR * (limits_C - bias_C).abs()
             limits_C = limits_C - doubt_C.nan_to_num(0.0, posinf=0.0)
-        tile = min(TILE, power_of_two(last - first))
+        tile = min(TILE_COLUMNS, power_of_two(last - first))
         launch(
             loops.collect_above, (self.problem.n_rows, -(-(last - first) // tile)), pre_BC, bias_C,
             limits_C.contiguous(), self.rows, self.ids, self.values, self.total, first, last - first, self.room,
-            TILE=tile,
+            TILE=tile, num_warps=8,
         )  # fmt: skip
 
     def exact(self) -> tuple[Tensor, Tensor]:

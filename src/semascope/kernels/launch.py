@@ -23,6 +23,8 @@ PAIRS = 16
 def launch(kernel: Any, grid: Sequence[int], *arguments: Any, **options: Any) -> None:
     """Run a kernel on the device of its first argument; an empty grid is nothing to do."""
     if all(grid):
+        # Multiplications and additions in one, said aloud because Triton is about to change its mind about it.
+        options.setdefault("enable_fp_fusion", True)
         with torch.cuda.device_of(arguments[0]):
             kernel[tuple(grid)](*arguments, **options)
 

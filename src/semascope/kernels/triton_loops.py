@@ -122,8 +122,8 @@ def adam(
     t = step.to(tl.float64)
     size = (rate / (1.0 - tl.exp(t * LOG_BETA1))).to(number)[:, None]
     root = (1.0 / tl.sqrt(1.0 - tl.exp(t * LOG_BETA2))).to(number)[:, None]
-    m = BETA1 * tl.load(mean + at, mask=mask, other=0) + complement1.to(number) * g
-    s = BETA2 * tl.load(square + at, mask=mask, other=0) + complement2.to(number) * g * g
+    m = BETA1 * tl.load(mean + at, mask=mask, other=0) + complement1 * g
+    s = BETA2 * tl.load(square + at, mask=mask, other=0) + complement2 * g * g
     tl.store(mean + at, m, mask=mask)
     tl.store(square + at, s, mask=mask)
     w -= size * m / (tl.sqrt(s) * root + EPSILON)
