@@ -42,6 +42,27 @@ DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 ROWS, WIDTH, FEATURES = 10, 6, 150
 
 
+@pytest.fixture(autouse=True)
+def _patch_once_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton 3.9's interpreter patches its language anew at every call of a function of a kernel, `tl.sum` for one,
+    which takes longer than all the rest."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    patch, launch_grid, patched = interpreter._patch_lang, interpreter.GridExecutor.__call__, set[int]()
+
+    def launch_freshly(*arguments: Any, **options: Any) -> None:
+        patched.clear()
+        launch_grid(*arguments, **options)
+
+    def patch_once(function: Any) -> Any:
+        if id(function.__globals__) in patched:
+            return None
+        patched.add(id(function.__globals__))
+        return patch(function)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", launch_freshly)
+    monkeypatch.setattr(interpreter, "_patch_lang", patch_once)
+
+
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).to(DEVICE)
 
@@ -299,7 +320,7 @@ def two_steps(autoencoder: SparseAutoencoder) -> dict[str, Tensor]:
     )
     firing, meter = FiringRecord(dictionaries.FEATURES, device=DEVICE), Meter()
     for step in range(2):
-        x = dictionaries.activations(rows=24, seed=step).to(DEVICE)
+        x = dictionaries.activations(rows=16, seed=step).double().to(DEVICE)
         losses = autoencoder.loss(x, Moment(step / 2, listed(3, 5, 8, 13, 21)))
         losses.total.backward()
         meter.add(x, losses, optimizer.step(1e-3))
