@@ -16,9 +16,9 @@ from torch import Tensor
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from semascope.activations import BatchStream  # noqa: E402
-from semascope.sae import SparseAutoencoder  # noqa: E402
-from semascope.training import Columns, Trainer, TrainingConfig, train  # noqa: E402
+from semascope.activations import BatchStream
+from semascope.sae import SparseAutoencoder
+from semascope.training import Columns, Trainer, TrainingConfig, train
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -245,7 +245,7 @@ class _LargestOfBatch:
         return Pattern(offsets, ids[:n_kept], self.problem.n_features), values[places[:n_kept]]
 
     def _raise_threshold(self) -> None:
-        """Leave out what cannot be among the largest, after each chunk. The host waits: a first step, or a bad guess."""
+        """Leave out what cannot be among the largest. The host waits, at each chunk of a first step or a bad guess."""
         entries, total = self.entries, int(self.entries.total)
         if total <= 3 * self.wanted:
             return

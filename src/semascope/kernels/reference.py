@@ -90,7 +90,8 @@ def merge_rows(rows_T: Tensor, gradient_TD: Tensor, n_rows: int) -> tuple[Tensor
     """A gradient's rows, each once and ascending: one use of a parameter gives them so, several uses do not."""
     if bool((rows_T[1:] > rows_T[:-1]).all()):
         return rows_T, gradient_TD
-    merged = torch.sparse_coo_tensor(rows_T[None], gradient_TD, (n_rows, gradient_TD.shape[1])).coalesce()
+    shape = (n_rows, gradient_TD.shape[1])
+    merged = torch.sparse_coo_tensor(rows_T[None], gradient_TD, shape, check_invariants=False).coalesce()
     return merged.indices()[0], merged.values()
 
 

@@ -21,7 +21,8 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """Pre-activations above a threshold: one number for all features (also as a tensor ``[]``), or one for each (``[F]``)."""
+    """Pre-activations above a threshold: one number for all features, as a tensor ``[]`` or not, or one for each
+    (``[F]``)."""
 
     threshold: float | Tensor = 0.0
 

@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 """The Triton kernels of the GPU backend for products, gradients and the optimizer; `gpu` launches them.
 
 Gathers go by blocks of columns, the block being the slow axis of the grid: what all programs in flight read of the

@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 """The Triton kernels that search the encoder's pre-activations; `gpu_encode` launches them.
 
 Each reads a chunk once, while it is in the cache. Nothing is sorted: the n-th largest of a set is found by bisecting
@@ -40,7 +40,7 @@ def _counts(mask):
 
 @triton.jit
 def _nth_largest(some_keys, other_keys, n, BITS: tl.constexpr):
-    """[R, 1]: the n-th largest of two sets of keys [R, ·], of which zeros do not count; zero if there are not so many."""
+    """[R, 1]: the n-th largest of two sets of keys [R, ·], of which zeros do not count; zero if there are fewer."""
     least = tl.max(some_keys, axis=1)[:, None] & 0
     bit = tl.full([], 1 << (BITS - 1), some_keys.dtype)
     for _ in range(BITS):
@@ -58,8 +58,8 @@ def keep_largest(
 ):  # fmt: skip
     """Add a chunk of columns (features from ``first`` on) to what may be among the n largest of each row.
 
-    ``values`` and ``ids`` [B, CAPACITY] hold, columns ascending, ``counts`` [B] candidates above ``bounds`` [B], a lower
-    bound of the n-th largest. When a tile would not fit any more, both are cut to the n largest of all seen so far,
+    ``values`` and ``ids`` [B, CAPACITY] hold, columns ascending, ``counts`` [B] candidates above ``bounds`` [B], which
+    are lower bounds of the n-th largest. When a tile would not fit any more, both are cut to the n largest of all seen so far,
     which raises the bound: while columns come in no particular order that happens a few times a row, whatever F is.
     """
     row = (tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
