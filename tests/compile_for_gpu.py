@@ -25,7 +25,7 @@ CASES: list[tuple[Any, str, dict[str, Any]]] = [
         for extra in (False, True)
         for dots in (False, True)
     ),
-    (triton_loops.pair_dots, "*i64 *i64 *fp32 *fp32 *fp32 i32 i32", {"ENTRIES": 16, "COLUMNS": 64}),
+    (triton_loops.pair_dots, "*i64 *i64 *fp32 *fp32 *fp32 i32 i32", {"ENTRIES": 32, "COLUMNS": 64}),
     (triton_loops.group_sums, "*i64 *fp32 *fp32", {"ENTRIES": 32}),
     (triton_loops.merge_repeats, "*i64 *i64 *i64 *fp32 i32", {"ENTRIES": 2, "COLUMNS": 1024}),
     (triton_loops.adam, ADAM, {**MOMENTS, "UNIT": True, "ROWS": 1, "COLUMNS": 4096}),

@@ -17,7 +17,7 @@ LEAST_COLUMNS, MOST_COLUMNS = 64, 1024
 # Entries of a feature that one program sums.
 LONG = 256
 # Entries of a program of `loops.pair_dots`.
-PAIRS = 16
+PAIRS = 32
 
 
 def launch(kernel: Any, grid: Sequence[int], *arguments: Any, **options: Any) -> None:

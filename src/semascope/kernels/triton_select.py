@@ -59,8 +59,9 @@ def keep_largest(
     """Add a chunk of columns (features from ``first`` on) to what may be among the n largest of each row.
 
     ``values`` and ``ids`` [B, CAPACITY] hold, columns ascending, ``counts`` [B] candidates above ``bounds`` [B], which
-    are lower bounds of the n-th largest. When a tile would not fit any more, both are cut to the n largest of all seen so far,
-    which raises the bound: while columns come in no particular order that happens a few times a row, whatever F is.
+    are lower bounds of the n-th largest. When a tile would not fit any more, both are cut to the n largest of all seen
+    so far, which raises the bound: while columns come in no particular order that happens a few times a row, whatever F
+    is.
     """
     row = (tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS))[:, None]
     within = row < rows
