@@ -31,11 +31,12 @@ class _Preactivations(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, pre_K: Tensor, x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, pattern: Pattern
-    ) -> Tensor:
+        ctx: Any, pre_K: Tensor, x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, pattern: Pattern,
+        further: bool,
+    ) -> Tensor:  # fmt: skip
         del b_F
         ctx.save_for_backward(x_BD, W_FD)
-        ctx.pattern, ctx.centred = pattern, centre_D is not None
+        ctx.pattern, ctx.centred, ctx.further = pattern, centre_D is not None, further
         return pre_K.clone()
 
     @staticmethod
@@ -49,7 +50,11 @@ class _Preactivations(torch.autograd.Function):
         # −Σ_rows grad_pre · W = −(Σ_rows grad_pre) · W.
         grad_centre_D = -_sum_of_rows(by_feature.features_T, grad_b_T, W_FD) if ctx.centred else None
         grad_W_FD = _rows(by_feature, grad_W_TD, W_FD.shape)
-        return None, None, grad_centre_D, grad_W_FD, _rows(by_feature, grad_b_T, W_FD.shape[:1]), None
+        grad_b_F = _rows(by_feature, grad_b_T, W_FD.shape[:1])
+        if ctx.further and not by_feature.distinct:
+            # Two sparse vectors with more entries than numbers are merged when they are added, and the host waits.
+            grad_b_F = grad_b_F.to_dense()
+        return None, None, grad_centre_D, grad_W_FD, grad_b_F, None, None
 
 
 class _Decode(torch.autograd.Function):
@@ -114,7 +119,8 @@ def encode(
         centred_BD = x_BD if centre_D is None else x_BD - centre_D
         picked = kernels_for(x_BD).encode(centred_BD, W_FD, b_F, selections, precision)
     return [
-        (pattern, _Preactivations.apply(pre_K, centred_BD, centre_D, W_FD, b_F, pattern)) for pattern, pre_K in picked
+        (pattern, _Preactivations.apply(pre_K, centred_BD, centre_D, W_FD, b_F, pattern, i > 0))
+        for i, (pattern, pre_K) in enumerate(picked)
     ]
 
 

@@ -124,7 +124,7 @@ class _Largest:
         problem, n = self.problem, self.candidates
         values, ids = _largest(self.values, self.ids, self.counts_B, n)
         if problem.fast:
-            rows_K = torch.arange(problem.n_rows, device=problem.device).repeat_interleave(n)
+            rows_K = torch.arange(problem.n_rows * n, device=problem.device) // n
             exact = problem.exact(rows_K, ids.view(-1)).view(problem.n_rows, n)
             values = torch.where(values.isnan(), values, exact)
             values, ids = _largest(values, ids, torch.full_like(self.counts_B, n), self.k)
