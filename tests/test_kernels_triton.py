@@ -193,8 +193,10 @@ def test_not_a_number_stays_within_bounds_and_shows(selection: Callable[[], Sele
     assert not values[pattern.row_ids != 3].isnan().any()
 
 
-def test_an_empty_batch_has_no_entries() -> None:
+def test_an_empty_batch_and_one_below_zero_have_no_entries() -> None:
     x, W, b = random(0, WIDTH), random(FEATURES, WIDTH), random(FEATURES)
+    [(pattern, _)] = gpu.encode(random(ROWS, WIDTH), W, b - 1e6, [BatchTopK(2)])
+    assert pattern.row_offsets.tolist() == [0] * (ROWS + 1)
     for pattern, values in gpu.encode(x, W, b, [TopK(3), Above(0.0), BatchTopK(2)]):
         assert pattern.n_rows == len(values) == len(pattern.feature_ids) == 0
         assert gpu.decode(pattern, values, W).shape == (0, WIDTH)

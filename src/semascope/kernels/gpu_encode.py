@@ -2,14 +2,14 @@
 
 A chunk of pre-activations is read while it is still in the cache; nothing of size B x F exists beyond it. TopK has as
 many entries as it is asked for and never makes the host wait. The number of entries of Above and BatchTopK is the
-data's, and their tensors are as long: the host reads it, once an encode, when everything is found (`_Entries.counts`).
-The lists that entries are gathered in have room for what was found lately and half as much again; when they were too
+data's, and their tensors are as long: the host reads it, once an encode, when everything is found
+(`_Entries.in_order`). The lists that entries are gathered in have room for what was found lately and half as much again; when they were too
 short, and when BatchTopK's guess was wrong, the product is computed a second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -29,6 +29,8 @@ LEAST_CHUNK_FEATURES = 512
 TILE, TILE_COLUMNS = 2048, 2048
 # Room for entries of a row, where nothing is known yet.
 FIRST_ROOM = 128
+# How many times as many entries as BatchTopK keeps may be above its guess before that counts as bad.
+MOST_BY_GUESS = 8
 
 _Found = tuple[Pattern, Tensor]
 _room: dict[tuple[int, int], int] = {}
@@ -62,7 +64,7 @@ class _Problem:
         self.n_rows, self.n_features = x_BD.shape[0], W_FD.shape[0]
         self.device = x_BD.device
 
-    def chunks(self) -> Any:
+    def chunks(self) -> Iterator[tuple[int, int, Tensor]]:
         """``x Wᵀ``, without bias, a chunk of features (from, to) at a time, all in the same memory."""
         size = min(self.n_features, max(LEAST_CHUNK_FEATURES, CHUNK_ENTRIES // max(1, self.n_rows)))
         factor_BD = self.x_BD.bfloat16() if self.fast else self.x_BD
@@ -140,7 +142,7 @@ def _largest(values: Tensor, ids: Tensor, counts_B: Tensor, k: int) -> tuple[Ten
     rows = max(1, TILE // capacity)
     launch(
         loops.finish_largest, (-(-n_rows // rows),), values, ids, counts_B, out, out_ids, n_rows, stride, k,
-        BITS=_bits(values), ROWS=rows, CAPACITY=capacity,
+        BITS=_bits(values), ROWS=rows, CAPACITY=capacity, num_warps=4 if capacity <= TILE else 16,
     )  # fmt: skip
     return out, out_ids
 
@@ -170,6 +172,11 @@ class _Entries:
             limits_C.contiguous(), self.rows, self.ids, self.values, self.total, first, last - first, self.room,
             TILE=tile, num_warps=8,
         )  # fmt: skip
+
+    def trim(self) -> None:
+        """Give up the room that is not taken. The host waits."""
+        self.room = max(1, min(self.room, int(self.total)))
+        self.rows, self.ids, self.values = (t[: self.room] for t in (self.rows, self.ids, self.values))
 
     def exact(self) -> tuple[Tensor, Tensor]:
         """[room]: the values, and which of them are entries above the threshold."""
@@ -218,7 +225,7 @@ class _LargestOfBatch:
 
     def __init__(self, selection: BatchTopK, problem: _Problem) -> None:
         self.problem, self.wanted, self.careful = problem, selection.k * problem.n_rows, False
-        self.entries = _Entries(problem, selection.likely, max(_room_for(problem), 2 * self.wanted))
+        self.entries = _Entries(problem, selection.likely, max(1, self.wanted, _room_for(problem)))
 
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
         """Gather entries; without a guess, only those that can still be among the largest."""
@@ -228,6 +235,8 @@ class _LargestOfBatch:
 
     def finish(self) -> _Found | None:
         """The largest ones; None when there was no room, or too few were above the guess."""
+        if self.careful:
+            self.entries.trim()
         values, kept = self.entries.exact()
         kept &= values > 0
         n_found = kept.sum()
@@ -236,6 +245,8 @@ class _LargestOfBatch:
         guessed = torch.as_tensor(self.entries.threshold, device=self.problem.device) > 0
         offsets, ids, places, known = self.entries.in_order(kept & (values >= least), n_found, guessed)
         total, n_kept, found, by_guess = known
+        if by_guess:
+            _remember(self.problem, min(total, MOST_BY_GUESS * self.wanted))
         if not self.careful and (total > self.entries.room or (by_guess and found < self.wanted)):
             self.careful = True
             chunk = max(CHUNK_ENTRIES, LEAST_CHUNK_FEATURES * self.problem.n_rows)
