@@ -3,8 +3,8 @@
 A chunk of pre-activations is read while it is still in the cache; nothing of size B x F exists beyond it. TopK has as
 many entries as it is asked for and never makes the host wait. The number of entries of Above and BatchTopK is the
 data's, and their tensors are as long: the host reads it, once an encode, when everything is found
-(`_Entries.in_order`). The lists that entries are gathered in have room for what was found lately and half as much again; when they were too
-short, and when BatchTopK's guess was wrong, the product is computed a second time.
+(`_Entries.in_order`). The lists that entries are gathered in have room for what was found lately and half as much
+again; when they were too short, and when BatchTopK's guess was wrong, the product is computed a second time.
 """
 
 from __future__ import annotations
