@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+
+# Where there is no GPU, its kernels run in Triton's interpreter, which has to be told before Triton is imported,
+# which other libraries do when they are.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 from semascope.activations import BatchStream
 from semascope.sae import SparseAutoencoder

@@ -110,9 +110,9 @@ class Codes:
         return row_ids(self.row_offsets, self.values.shape[0])
 
     def to_dense(self) -> Tensor:
-        """[B, F]. For tests and small batches: this is the tensor that everything else avoids."""
+        """[B, F]; entries in the same place add up. For tests and small batches: everything else avoids this tensor."""
         dense = self.values.new_zeros(self.n_rows, self.n_features)
-        return dense.index_put((self.row_ids(), self.feature_ids), self.values)
+        return dense.index_put((self.row_ids(), self.feature_ids), self.values, accumulate=True)
 
     @classmethod
     def from_dense(cls, dense_BF: Tensor) -> Codes:

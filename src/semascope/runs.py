@@ -77,7 +77,7 @@ class Run:
         runs that share them (see `sweeps`). Raises MismatchError when the folder holds a run of another configuration.
         """
         folder = Path(folder)
-        config = config.model_copy(update={"training": config.training.resolved()})
+        config = config.model_copy(update={"training": config.training.resolved(config.model.device)})
         source = source or ActivationSource(config.model, config.corpus, config.sites)
         # A run that failed before it made anything, by a misspelt model for example, may be corrected.
         started = folder.exists() and any(path.name != "run.json" for path in folder.iterdir())

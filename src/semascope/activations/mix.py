@@ -26,7 +26,7 @@ class MixingBuffer:
         self._pool_ND = torch.empty(capacity, width, device=device)
         self._filled = 0
         self._waiting_ND = torch.empty(0, width, device=device)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(device).manual_seed(seed)
 
     def batches(self, source: Iterator[Tensor]) -> Iterator[Tensor]:
         """Yield batches [batch, width] until ``source`` (an iterator of [N, width]) and the pool are empty."""
@@ -36,7 +36,8 @@ class MixingBuffer:
 
     def fill(self, source: Iterator[Tensor]) -> Tensor:
         """Fill the pool from the source and return what is in it, for measuring scale and mean before the start."""
-        self._refill(torch.arange(self._filled, self._pool_ND.shape[0]), source)
+        empty = torch.arange(self._filled, self._pool_ND.shape[0], device=self._pool_ND.device)
+        self._filled += self._refill(empty, source)
         return self._pool_ND[: self._filled]
 
     def state(self) -> dict[str, Tensor]:
@@ -55,13 +56,14 @@ class MixingBuffer:
         self._generator.set_state(state["generator"])
 
     def _draw(self, source: Iterator[Tensor]) -> Tensor:
-        drawn = torch.randperm(self._filled, generator=self._generator)[: self.batch]
+        device = self._pool_ND.device
+        drawn = torch.randperm(self._filled, generator=self._generator, device=device)[: self.batch]
         batch_BD = self._pool_ND[drawn]
-        self._refill(drawn, source)
+        self._close(drawn[self._refill(drawn, source) :])
         return batch_BD
 
-    def _refill(self, places: Tensor, source: Iterator[Tensor]) -> None:
-        """Put rows from the source into ``places``; when it ends, close the gaps from the end of the pool."""
+    def _refill(self, places: Tensor, source: Iterator[Tensor]) -> int:
+        """Put rows from the source into ``places``; returns how many there were. No host synchronisation."""
         done = 0
         while done < len(places):
             if not len(self._waiting_ND):
@@ -74,11 +76,12 @@ class MixingBuffer:
             self._pool_ND[places[done : done + take]] = self._waiting_ND[:take]
             self._waiting_ND = self._waiting_ND[take:]
             done += take
-        self._filled = max(self._filled, int(places[:done].max()) + 1) if done else self._filled
-        gaps = places[done:]
-        gaps = gaps[gaps < self._filled]
+        return done
+
+    def _close(self, gaps: Tensor) -> None:
+        """Close gaps, which the source has nothing left for, from the end of the pool."""
         if len(gaps):
-            kept = torch.ones(self._filled, dtype=torch.bool)
+            kept = torch.ones(self._filled, dtype=torch.bool, device=gaps.device)
             kept[gaps] = False
             remaining = self._filled - len(gaps)
             tail = kept[remaining:].nonzero().flatten() + remaining

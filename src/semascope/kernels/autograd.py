@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from semascope.kernels.backend import Precision, kernels_for
-from semascope.kernels.pattern import Pattern
+from semascope.kernels.pattern import Pattern, Transposed, row_by_row
 from semascope.kernels.selection import Selection
 
 # Rows of a weight that are gathered at a time: few enough for a processor's caches.
@@ -29,29 +29,38 @@ def feature_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
 
 
 class _Preactivations(torch.autograd.Function):
-    """Makes values that were picked out of ``(x − centre) Wᵀ + b`` differentiable in centre, W and b."""
+    """Makes values that selections picked out of ``(x − centre) Wᵀ + b`` differentiable in centre, W and b."""
 
     @staticmethod
     def forward(
-        ctx: Any, pre_K: Tensor, x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, pattern: Pattern
-    ) -> Tensor:
+        ctx: Any, x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, patterns: Sequence[Pattern],
+        *picked: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         del b_F
         ctx.save_for_backward(x_BD, W_FD)
-        ctx.pattern, ctx.centred = pattern, centre_D is not None
-        return pre_K.clone()
+        ctx.patterns, ctx.centred = patterns, centre_D is not None
+        return tuple(pre_K.clone() for pre_K in picked)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        grad_K, pattern = gradients[0].contiguous(), ctx.pattern
         x_BD, W_FD = ctx.saved_tensors
-        features_T = pattern.transposed.features_T
-        grad_b_T = feature_sums(pattern, grad_K)[features_T]
-        grad_W_TD = kernels_for(grad_K).weight_gradient(pattern, grad_K, x_BD)
+        # The selections' gradients of a weight are summed by making one pattern of theirs, not one gradient of each.
+        pattern, grad_K = row_by_row(ctx.patterns, [gradient.contiguous() for gradient in gradients])
+        kernels, by_feature = kernels_for(grad_K), pattern.transposed
+        grad_b_T = kernels.touched_sums(pattern, grad_K)
+        grad_W_TD = kernels.weight_gradient(pattern, grad_K, x_BD)
         # Every row of the batch has the same centre, so its gradient needs one sum of rows, not a matrix product:
         # −Σ_rows grad_pre · W = −(Σ_rows grad_pre) · W.
-        grad_centre_D = -_sum_of_rows(features_T, grad_b_T, W_FD) if ctx.centred else None
-        grad_W_FD = _rows(features_T, grad_W_TD, W_FD.shape)
-        return None, None, grad_centre_D, grad_W_FD, _rows(features_T, grad_b_T, W_FD.shape[:1]), None
+        grad_centre_D = -_sum_of_rows(by_feature.features_T, grad_b_T, W_FD) if ctx.centred else None
+        grad_W_FD = _rows(by_feature, grad_W_TD, W_FD.shape)
+        return (
+            None,
+            grad_centre_D,
+            grad_W_FD,
+            _rows(by_feature, grad_b_T, W_FD.shape[:1]),
+            None,
+            *(None,) * len(gradients),
+        )
 
 
 class _Decode(torch.autograd.Function):
@@ -66,12 +75,13 @@ class _Decode(torch.autograd.Function):
         grad_BD, pattern = gradients[0].contiguous(), ctx.pattern
         values_K, W_FD = ctx.saved_tensors
         kernels = kernels_for(grad_BD)
-        grad_values_K = kernels.code_gradient(pattern, grad_BD, W_FD) if ctx.needs_input_grad[0] else None
-        grad_W_FD = None
-        if ctx.needs_input_grad[1]:
-            grad_W_TD = kernels.weight_gradient(pattern, values_K, grad_BD)
-            grad_W_FD = _rows(pattern.transposed.features_T, grad_W_TD, W_FD.shape)
-        return grad_values_K, grad_W_FD, None
+        if not ctx.needs_input_grad[1]:
+            return kernels.code_gradient(pattern, grad_BD, W_FD), None, None
+        if ctx.needs_input_grad[0]:
+            grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
+        else:
+            grad_values_K, grad_W_TD = None, kernels.weight_gradient(pattern, values_K, grad_BD)
+        return grad_values_K, _rows(pattern.transposed, grad_W_TD, W_FD.shape), None
 
 
 class _DecodeWithSizes(torch.autograd.Function):
@@ -89,18 +99,18 @@ class _DecodeWithSizes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         grad_BD, grad_sizes_K = gradients[0].contiguous(), gradients[1]
-        pattern, features_T = ctx.pattern, ctx.pattern.transposed.features_T
+        pattern, by_feature = ctx.pattern, ctx.pattern.transposed
         values_K, W_FD, norms_T, norms_K = ctx.saved_tensors
         kernels = kernels_for(grad_BD)
-        grad_values_K = kernels.code_gradient(pattern, grad_BD, W_FD).addcmul_(grad_sizes_K, norms_K)
-        grad_W_TD = kernels.weight_gradient(pattern, values_K, grad_BD)
+        grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
+        grad_values_K.addcmul_(grad_sizes_K, norms_K)
         # A norm grows along its row.
-        factors_T = feature_sums(pattern, grad_sizes_K * values_K)[features_T]
+        factors_T = kernels.touched_sums(pattern, grad_sizes_K * values_K)
         factors_T = factors_T / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
-        for first in range(0, len(features_T), ROWS_AT_ONCE):
+        for first in range(0, len(factors_T), ROWS_AT_ONCE):
             part = slice(first, first + ROWS_AT_ONCE)
-            grad_W_TD[part].addcmul_(W_FD[features_T[part]], factors_T[part, None])
-        return grad_values_K, _rows(features_T, grad_W_TD, W_FD.shape), None
+            grad_W_TD[part].addcmul_(W_FD[by_feature.features_T[part]], factors_T[part, None])
+        return grad_values_K, _rows(by_feature, grad_W_TD, W_FD.shape), None
 
 
 def encode(
@@ -122,9 +132,8 @@ def encode(
     with torch.no_grad():
         centred_BD = x_BD if centre_D is None else x_BD - centre_D
         picked = kernels_for(x_BD).encode(centred_BD, W_FD, b_F, selections, precision)
-    return [
-        (pattern, _Preactivations.apply(pre_K, centred_BD, centre_D, W_FD, b_F, pattern)) for pattern, pre_K in picked
-    ]
+    patterns, values = zip(*picked, strict=True)
+    return list(zip(patterns, _Preactivations.apply(centred_BD, centre_D, W_FD, b_F, patterns, *values), strict=True))
 
 
 def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
@@ -137,9 +146,11 @@ def decode_with_sizes(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> tuple
     return _DecodeWithSizes.apply(values_K, W_FD, pattern)
 
 
-def _rows(features_T: Tensor, values_TD: Tensor, shape: torch.Size) -> Tensor:
-    """A gradient that is zero but for some rows."""
-    return torch.sparse_coo_tensor(features_T[None], values_TD, shape, is_coalesced=True, check_invariants=False)
+def _rows(by_feature: Transposed, values_TD: Tensor, shape: torch.Size) -> Tensor:
+    """A gradient that is zero but for the rows of the features that have entries."""
+    return torch.sparse_coo_tensor(
+        by_feature.features_T[None], values_TD, shape, is_coalesced=by_feature.distinct, check_invariants=False
+    )
 
 
 def _sum_of_rows(features_T: Tensor, factors_T: Tensor, W_FD: Tensor) -> Tensor:

@@ -13,9 +13,20 @@ from torch import Tensor
 from semascope.kernels import loops, memory
 from semascope.kernels.cpu_encode import arrays, encode
 from semascope.kernels.pattern import Pattern, Transposed
+from semascope.kernels.reference import merge_rows, touched_sums
 from semascope.kernels.threads import over_rows
 
-__all__ = ["adam_rows", "code_gradient", "decode", "encode", "transpose", "weight_gradient"]
+__all__ = [
+    "adam_rows",
+    "code_gradient",
+    "decode",
+    "decode_gradients",
+    "encode",
+    "merge_rows",
+    "touched_sums",
+    "transpose",
+    "weight_gradient",
+]
 
 
 def decode(pattern: Pattern, values_K: Tensor, W_FD: Tensor) -> Tensor:
@@ -34,6 +45,11 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
     """See `reference.weight_gradient`."""
     by_feature = pattern.transposed
     return _weighted_sums(by_feature.row_ids, by_feature.offsets, values_K[by_feature.order], dense_BD)
+
+
+def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
+    """See `reference.decode_gradients`."""
+    return code_gradient(pattern, grad_BD, W_FD), weight_gradient(pattern, values_K, grad_BD)
 
 
 def transpose(pattern: Pattern) -> Transposed:

@@ -122,6 +122,8 @@ class _Above:
 
     def __init__(self, selection: Above, problem: _Problem) -> None:
         self.problem, self.threshold = problem, selection.threshold
+        if isinstance(self.threshold, Tensor) and not self.threshold.ndim:
+            self.threshold = self.threshold.item()
         self.blocks: list[tuple[Pattern, Tensor]] = []
 
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
@@ -160,9 +162,9 @@ class _LargestOfBatch:
     """BatchTopK: everything above a lower bound of what stays, which rises with what was found."""
 
     def __init__(self, selection: BatchTopK, problem: _Problem) -> None:
-        self.selection, self.problem = selection, problem
+        self.k, self.likely, self.problem = selection.k, float(selection.likely), problem
         self.wanted = selection.k * problem.n_rows
-        self.above = _Above(Above(selection.likely), problem)
+        self.above = _Above(Above(self.likely), problem)
 
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
         self.above.add(pre_BC, first, last)
@@ -171,17 +173,17 @@ class _LargestOfBatch:
             bound = _kth_largest(held_K, self.wanted)
             if self.problem.fast:
                 bound -= self.problem.product_errors_F.max().item() + ROUNDING_ERROR * bound
-            bound = max(bound, self.selection.likely)
+            bound = max(bound, self.likely)
             self.above.threshold = bound
             self.above.blocks = [_kept(block, values_K, bound, inclusive=True) for block, values_K in self.above.blocks]
 
     def finish(self) -> tuple[Pattern, Tensor]:
         pattern, values_K = self.above.finish()
-        if len(values_K) < self.wanted and self.selection.likely > 0:
+        if len(values_K) < self.wanted and self.likely > 0:
             # The guess was too high: look again without one.
             problem = self.problem
             precision = "fast" if problem.fast else "full"
-            return encode(problem.x_BD, problem.W_FD, problem.b_F, [BatchTopK(self.selection.k)], precision)[0]
+            return encode(problem.x_BD, problem.W_FD, problem.b_F, [BatchTopK(self.k)], precision)[0]
         if len(values_K) <= self.wanted:
             return pattern, values_K
         return _kept(pattern, values_K, _kth_largest(values_K, self.wanted), inclusive=True)

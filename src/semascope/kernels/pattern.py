@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,21 +18,28 @@ class Transposed:
 
     ``features_T`` int64 [T]: the features that have entries, ascending. ``offsets`` int64 [T + 1]: where the entries of
     each begin. ``row_ids`` int64 [K]: their rows. ``order`` int64 [K]: their places in the order of the pattern.
+
+    ``distinct``: otherwise ``features_T`` is longer, and ends with repeats that have no entries (see `gpu.transpose`).
     """
 
     features_T: Tensor
     offsets: Tensor
     row_ids: Tensor
     order: Tensor
+    distinct: bool = True
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """The places of K entries in a [B, F] matrix, in CSR form; within a row, features ascend."""
+    """The places of K entries in a [B, F] matrix, in CSR form; within a row, features ascend.
+
+    ``touchable``: a number of features that surely no more have entries, where one is known.
+    """
 
     row_offsets: Tensor
     feature_ids: Tensor
     n_features: int
+    touchable: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -62,3 +70,21 @@ class Pattern:
     def from_counts(cls, counts_B: Tensor, feature_ids: Tensor, n_features: int) -> Pattern:
         """The pattern whose rows have so many entries each."""
         return cls(torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)]), feature_ids, n_features)
+
+
+def row_by_row(patterns: Sequence[Pattern], values: Sequence[Tensor]) -> tuple[Pattern, Tensor]:
+    """The entries of several patterns of the same shape as one, those of each row together; no host synchronisation."""
+    if len(patterns) == 1:
+        return patterns[0], values[0]
+    offsets = torch.stack([pattern.row_offsets for pattern in patterns]).sum(dim=0)
+    known = [pattern.touchable for pattern in patterns if pattern.touchable is not None]
+    ids_K = torch.cat([pattern.feature_ids for pattern in patterns])
+    joined_K = torch.cat(list(values))
+    joined = Pattern(offsets, ids_K, patterns[0].n_features, sum(known) if len(known) == len(patterns) else None)
+    ends_B = offsets[:-1].clone()
+    for pattern, values_K in zip(patterns, values, strict=True):
+        shifts_B = ends_B - pattern.row_offsets[:-1]
+        places_K = shifts_B[pattern.row_ids] + torch.arange(len(values_K), device=values_K.device)
+        ids_K[places_K], joined_K[places_K] = pattern.feature_ids, values_K
+        ends_B += pattern.row_offsets.diff()
+    return joined, joined_K

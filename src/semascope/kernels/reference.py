@@ -67,12 +67,32 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
     return (pattern.codes(values_K).to_dense().T @ dense_BD)[pattern.transposed.features_T]
 
 
+def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
+    """Both gradients of `decode`: in the values [K], and in W [T, D]."""
+    return code_gradient(pattern, grad_BD, W_FD), weight_gradient(pattern, values_K, grad_BD)
+
+
+def touched_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
+    """[T]: the sum of the values of each feature with entries."""
+    sums_F = values_K.new_zeros(pattern.n_features).index_add_(0, pattern.feature_ids, values_K)
+    return sums_F[pattern.transposed.features_T]
+
+
 def transpose(pattern: Pattern) -> Transposed:
     """The entries of a pattern grouped by feature."""
     order_K = torch.sort(pattern.feature_ids, stable=True).indices
     features_T, counts_T = pattern.feature_ids.unique(return_counts=True)
     offsets = torch.cat([counts_T.new_zeros(1), counts_T.cumsum(0)])
     return Transposed(features_T, offsets, pattern.row_ids[order_K], order_K)
+
+
+def merge_rows(rows_T: Tensor, gradient_TD: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """A gradient's rows, each once and ascending: one use of a parameter gives them so, several uses do not."""
+    if bool((rows_T[1:] > rows_T[:-1]).all()):
+        return rows_T, gradient_TD
+    shape = (n_rows, gradient_TD.shape[1])
+    merged = torch.sparse_coo_tensor(rows_T[None], gradient_TD, shape, check_invariants=False).coalesce()
+    return merged.indices()[0], merged.values()
 
 
 def adam_rows(

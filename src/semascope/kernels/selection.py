@@ -21,7 +21,8 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """Pre-activations above a threshold: one number for all features, or one for each (``[F]``)."""
+    """Pre-activations above a threshold: one number for all features, as a tensor ``[]`` or not, or one for each
+    (``[F]``)."""
 
     threshold: float | Tensor = 0.0
 
@@ -31,11 +32,11 @@ class BatchTopK:
     """The ``k · B`` largest positive pre-activations of the whole batch of B rows.
 
     ``likely``: where the smallest of them probably lies, from earlier batches. It saves looking at entries that stand
-    no chance, and has no influence on which ones are kept.
+    no chance, and has no influence on which ones are kept. As a tensor ``[]`` it need not be read by the host.
     """
 
     k: int
-    likely: float = 0.0
+    likely: float | Tensor = 0.0
 
 
 Selection = TopK | Above | BatchTopK

@@ -49,11 +49,11 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
 
     def selection(self) -> Selection:
         """Everything above the threshold."""
-        return Above(self.threshold.item())
+        return Above(self.threshold)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """TopK's loss over the k·B largest; moves the threshold for inference along."""
-        selection = BatchTopK(self.config.k, likely=LIKELY_SHARE * self.threshold.item())
+        selection = BatchTopK(self.config.k, likely=LIKELY_SHARE * self.threshold)
         losses = normalized_losses(self, selection, x_BD, target_BO, moment)
         self._follow(losses.codes.values)
         return losses

@@ -73,5 +73,7 @@ def _directions_of_targets(autoencoder: SparseAutoencoder, sample_BD: Tensor, ta
     )
     means_TO = kernels_for(pre_K).weight_gradient(pattern, pre_K.relu(), target_BO - autoencoder.b_dec_O)
     directions_FO = torch.ones_like(autoencoder.W_dec_FO)
-    directions_FO[pattern.transposed.features_T] = means_TO
+    by_feature = pattern.transposed
+    occurring_T = by_feature.offsets.diff() > 0
+    directions_FO[by_feature.features_T[occurring_T]] = means_TO[occurring_T]
     return directions_FO / directions_FO.norm(dim=1, keepdim=True).clamp_min(1e-12)

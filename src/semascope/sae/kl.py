@@ -110,7 +110,7 @@ class KL(BarrierAutoencoder[KLConfig]):
         (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
         values_K = self.activation(pattern, pre_K)
         found = self.reconstruction(pattern, values_K, x_BD, target_BO)
-        active = torch.as_tensor(len(values_K), dtype=torch.float32, device=values_K.device)
+        active = torch.full((), len(values_K), dtype=torch.float32, device=values_K.device)
         rho = self.controller(active, len(x_BD)).clamp(LEAST_MEAN, 1 - LEAST_MEAN)
         means_F = feature_sums(pattern, values_K) / len(x_BD)
         variance = squared_deviation(target_BO) / len(x_BD)

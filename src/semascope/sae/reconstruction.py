@@ -66,11 +66,13 @@ def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tenso
 
     Returns the pattern of G·B rows, and the places [K] of its entries in the given one.
     """
-    ends = torch.tensor(prefixes, device=pattern.feature_ids.device)
-    groups_K = torch.bucketize(pattern.feature_ids, ends, right=True)
+    groups_K = torch.zeros_like(pattern.feature_ids)
+    for end in prefixes[:-1]:
+        groups_K += pattern.feature_ids >= end
     rows_K = groups_K * pattern.n_rows + pattern.row_ids
     order_K = torch.sort(groups_K.to(torch.int8), stable=True).indices
-    counts = torch.bincount(rows_K, minlength=len(prefixes) * pattern.n_rows)
+    # As `bincount`, which would make the host wait for a device.
+    counts = rows_K.new_zeros(len(prefixes) * pattern.n_rows).index_add_(0, rows_K, torch.ones_like(rows_K))
     return Pattern.from_counts(counts, pattern.feature_ids[order_K], pattern.n_features), order_K
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from semascope.hardware import has_bfloat16_matrix_units
+from semascope.hardware import multiplies_bfloat16
 from semascope.sae import AnyVariant, TopKConfig
 
 
@@ -15,7 +16,7 @@ class TrainingConfig(BaseModel):
 
     ``tokens`` counts activations shown to the dictionary, all passes together. ``dead_after_tokens``: a feature that
     has not fired for so many tokens is dead. ``precision``: of the encoder's product (`semascope.kernels.Precision`);
-    "auto" is "fast" where the processor multiplies bfloat16 matrices in hardware.
+    "auto" is "fast" where the device multiplies bfloat16 matrices in hardware.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,20 +38,20 @@ class TrainingConfig(BaseModel):
         """The number of optimizer steps."""
         return max(1, self.tokens // self.batch_tokens)
 
-    def resolved(self) -> TrainingConfig:
-        """The same settings with nothing left open."""
+    def resolved(self, device: torch.device | str = "cpu") -> TrainingConfig:
+        """The same settings with nothing left open, for a training on that device."""
         return self.model_copy(
             update={
                 "learning_rate": self.learning_rate
                 or self.variant.default_learning_rate(features=self.features, steps=self.steps),
                 # The field's 10 million, or an eighth of a run that is shorter than 80 million.
-                "precision": _precision(self.precision),
+                "precision": _precision(self.precision, device),
                 "dead_after_tokens": self.dead_after_tokens or min(10_000_000, max(1, self.tokens // 8)),
             }
         )
 
 
-def _precision(asked: Literal["auto", "full", "fast"]) -> Literal["full", "fast"]:
+def _precision(asked: Literal["auto", "full", "fast"], device: torch.device | str) -> Literal["full", "fast"]:
     if asked == "auto":
-        return "fast" if has_bfloat16_matrix_units() else "full"
+        return "fast" if multiplies_bfloat16(device) else "full"
     return asked

@@ -75,12 +75,8 @@ def _rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """The rows that a gradient touches, and its values there as [T, D]."""
     if not gradient.is_sparse:
         return torch.arange(len(gradient), device=gradient.device), _as_rows(gradient).contiguous()
-    rows_T = gradient._indices()[0]
-    # One use of a parameter gives ascending rows (autograd forgets that they are coalesced), several uses do not.
-    if not bool((rows_T[1:] > rows_T[:-1]).all()):
-        gradient = gradient.coalesce()
-        rows_T = gradient.indices()[0]
-    return rows_T, _as_rows(gradient._values())
+    # Several uses of a parameter repeat rows (autograd forgets whether its gradient is coalesced).
+    return kernels_for(gradient).merge_rows(gradient._indices()[0], _as_rows(gradient._values()), len(gradient))
 
 
 def _as_rows(tensor: Tensor) -> Tensor:

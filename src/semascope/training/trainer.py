@@ -45,7 +45,7 @@ class Trainer:
     def __init__(
         self, config: TrainingConfig, columns: Columns, *, folder: Path, device: torch.device | str = "cpu"
     ) -> None:
-        self.config, self.columns, self.folder, self.device = config.resolved(), columns, folder, device
+        self.config, self.columns, self.folder, self.device = config.resolved(device), columns, folder, device
         config = self.config
         assert config.precision != "auto"
         inputs, outputs = columns.inputs, columns.outputs
