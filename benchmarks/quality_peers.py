@@ -34,6 +34,8 @@ WEIGHTS = ("l1_coefficient", "l0_coefficient", "l1_penalty", "sparsity_penalty")
 # A short training, in parts of a whole one; and how often the weight may be tried in each.
 SHORT = 4
 SHORT_TRIALS, WHOLE_TRIALS = 8, 3
+# By this factor from the L0 asked for, a weight is no better than the recipe's own, which is then taken.
+FAR = 2.0
 
 
 class PeerError(Exception):
@@ -101,7 +103,7 @@ class Peers:
         return report, Dictionary.load(self._file(case, seed, weight, self.tokens))
 
     def weight(self, case: PeerCase) -> tuple[float | None, int]:
-        """The weight of the penalty that gives the L0, and how many trainings it took to find: none for an exact L0.
+        """The weight of the penalty that gives the L0 (None: the recipe's own), and how many trainings the search took.
 
         Short trainings end with another L0 than whole ones: by a factor, which the whole ones show.
         """
@@ -133,9 +135,13 @@ class Peers:
             if close(whole[weight], self.l0):
                 break
             aim = self.l0 * search.tried[weight] / max(LEAST_L0, whole[weight])
-        best = min(whole, key=lambda weight: abs(math.log(max(LEAST_L0, whole[weight]) / self.l0)))
+
+        def distance(weight: float) -> float:
+            return abs(math.log(max(LEAST_L0, whole[weight]) / self.l0))
+
+        best = min(whole, key=distance)
         return {
-            "weight": best,
+            "weight": best if distance(best) < math.log(FAR) else None,
             "trainings": len(search.tried) + len(whole) - 1,  # The last would have been made anyway.
             "recipe": start,
             "short_l0": {f"{weight:g}": l0 for weight, l0 in search.tried.items()},

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sparsity_search import close
+
 OURS = "semascope"
 # Student's t, two-sided 95 %, by degrees of freedom; beyond them the normal's.
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -43,10 +45,13 @@ def _row(
         return f"{middle:,.{digits}f}" + (f" ± {half:,.{digits}f}" if half == half else "")
 
     variant, by, batch = key
-    searched = " (weight of the penalty searched)" if any(result["searched"] for result in group) else ""
+    remarks = ["weight of the penalty searched"] if any(result["searched"] for result in group) else []
+    if any(not close(result["l0"], result["l0_asked"]) for result in group):
+        remarks.append("L0 not as asked")
+    by_whom = f"{by} ({', '.join(remarks)})" if remarks else by
     faster = more = ""
     if ours and by != OURS:
         faster = f"{mean(ours, 'tokens_per_second') / mean(group, 'tokens_per_second'):.1f}×"
         more = f"{mean(ours, 'explained_variance') - mean(group, 'explained_variance'):+.3f}"
     figures = (shown("l0", 1), shown("explained_variance", 3), shown("ce_recovered", 3), shown("dead_fraction", 3))
-    return variant, by + searched, f"{batch:,}", str(len(group)), *figures, shown("tokens_per_second", 0), faster, more
+    return variant, by_whom, f"{batch:,}", str(len(group)), *figures, shown("tokens_per_second", 0), faster, more

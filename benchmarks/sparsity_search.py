@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 TOLERANCE = 0.1
-# A first step further than this is not taken, whatever the L0.
-FURTHEST = 16.0
+# A step further than this is not taken, whatever the L0, and in all none further from the start than this: where a
+# training is too short for its learning rate, no weight gives the L0.
+FURTHEST, FURTHEST_IN_ALL = 16.0, 1024.0
 # An L0 of zero has no logarithm.
 LEAST_L0 = 0.1
 
@@ -25,7 +26,7 @@ class Search:
     tried: dict[float, float] = field(default_factory=dict[float, float])
 
     def weight_for(self, l0: float, *, start: float, trials: int) -> float:
-        """The weight, of those tried, whose L0 is nearest: within the tolerance unless the trials are used up."""
+        """The weight, of those tried, whose L0 is nearest: within the tolerance unless there is none or trials end."""
         weight = start
         for _ in range(trials):
             if weight not in self.tried:
@@ -33,6 +34,8 @@ class Search:
             if close(self.tried[weight], l0):
                 break
             weight = self.next_weight(l0)
+            if weight in self.tried:
+                break
         return min(self.tried, key=lambda weight: abs(_log(self.tried[weight]) - math.log(l0)))
 
     def next_weight(self, l0: float) -> float:
@@ -47,8 +50,9 @@ class Search:
             return _rounded(low + (high - low) * min(0.9, max(0.1, share)))
         edge, edge_l0 = dense[-1] if dense else sparse[0]
         slope = _slope(points) if len(points) > 1 else -1.0
-        step = (math.log(l0) - edge_l0) / min(slope, -0.25)
-        return _rounded(edge + max(-math.log(FURTHEST), min(math.log(FURTHEST), 1.1 * step)))
+        step = _within(FURTHEST, 1.1 * (math.log(l0) - edge_l0) / min(slope, -0.25))
+        start = math.log(next(iter(self.tried)))
+        return _rounded(start + _within(FURTHEST_IN_ALL, edge + step - start))
 
 
 def close(found: float, l0: float) -> bool:
@@ -58,6 +62,10 @@ def close(found: float, l0: float) -> bool:
 
 def _log(l0: float) -> float:
     return math.log(max(l0, LEAST_L0))
+
+
+def _within(factor: float, log_step: float) -> float:
+    return max(-math.log(factor), min(math.log(factor), log_step))
 
 
 def _slope(points: list[tuple[float, float]]) -> float:

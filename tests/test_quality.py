@@ -16,7 +16,7 @@ from quality_table import OURS, mean_and_interval, table  # noqa: E402
 from sparsity_search import Search, close  # noqa: E402
 
 
-@pytest.mark.parametrize("start", [1e-3, 0.3, 50.0])
+@pytest.mark.parametrize("start", [0.05, 0.3, 50.0])
 @pytest.mark.parametrize("steepness", [0.4, 1.0, 3.0])
 def test_a_weight_is_found_from_either_side(start: float, steepness: float) -> None:
     def l0(weight: float) -> float:
@@ -27,6 +27,13 @@ def test_a_weight_is_found_from_either_side(start: float, steepness: float) -> N
     weight = search.weight_for(32, start=start, trials=20)
     assert close(l0(weight), 32)
     assert len(search.tried) <= 12
+
+
+def test_a_search_ends_where_no_weight_changes_anything() -> None:
+    search = Search(lambda _: 900.0)
+    search.weight_for(32, start=1.0, trials=20)
+    assert max(search.tried) == pytest.approx(1024)
+    assert len(search.tried) <= 5
 
 
 def test_a_search_that_gets_nowhere_ends_with_the_nearest() -> None:
@@ -89,9 +96,17 @@ def test_the_weight_is_corrected_by_whole_trainings(tmp_path: Path, monkeypatch:
     assert peers.weight(PeerCase("saelens", "topk", 4096)) == (None, 0)
 
 
+def test_where_no_weight_gives_the_l0_the_recipes_own_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peers, "_report", lambda *_: {"l0": 500.0, "settings": {"l1_penalty": 0.06}})
+    peers = Peers(tmp_path, tmp_path / "activations.safetensors", tokens=100_000, features=64, l0=32)
+    weight, trainings = peers.weight(PeerCase("dictionary_learning", "standard", 2048))
+    assert weight is None
+    assert trainings > 2
+
+
 def test_the_table_has_means_intervals_and_ratios() -> None:
     def result(by: str, seed: int, speed: float, explained: float) -> dict[str, object]:
-        figures = {"l0": 32.0, "ce_recovered": 0.9, "dead_fraction": 0.0, "searched": False}
+        figures = {"l0": 32.0, "asked_l0": 32, "ce_recovered": 0.9, "dead_fraction": 0.0, "searched": False}
         return {"variant": "topk", "by": by, "batch": 2048, "seed": seed, "tokens_per_second": speed,
                 "explained_variance": explained, **figures}  # fmt: skip
 
