@@ -106,7 +106,7 @@ def test_where_no_weight_gives_the_l0_the_recipes_own_is_taken(tmp_path: Path, m
 
 def test_the_table_has_means_intervals_and_ratios() -> None:
     def result(by: str, seed: int, speed: float, explained: float) -> dict[str, object]:
-        figures = {"l0": 32.0, "asked_l0": 32, "ce_recovered": 0.9, "dead_fraction": 0.0, "searched": False}
+        figures = {"l0": 32.0, "l0_asked": 32, "ce_recovered": 0.9, "dead_fraction": 0.0, "searched": False}
         return {"variant": "topk", "by": by, "batch": 2048, "seed": seed, "tokens_per_second": speed,
                 "explained_variance": explained, **figures}  # fmt: skip
 
