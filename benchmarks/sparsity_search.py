@@ -49,8 +49,10 @@ class Search:
             # Away from the ends: a line that is far from straight would else be followed in tiny steps.
             return _rounded(low + (high - low) * min(0.9, max(0.1, share)))
         edge, edge_l0 = dense[-1] if dense else sparse[0]
-        slope = _slope(points) if len(points) > 1 else -1.0
-        step = _within(FURTHEST, 1.1 * (math.log(l0) - edge_l0) / min(slope, -0.25))
+        # The line goes on as between the two nearest; where it hardly falls, the next step is a long one.
+        nearest = points[-2:] if dense else points[:2]
+        slope = _slope(nearest) if len(nearest) > 1 else -1.0
+        step = _within(FURTHEST, 1.1 * (math.log(l0) - edge_l0) / min(slope, -0.05))
         start = math.log(next(iter(self.tried)))
         return _rounded(start + _within(FURTHEST_IN_ALL, edge + step - start))
 

@@ -71,16 +71,8 @@ def _download(package: Package, folder: Path) -> Path:
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--no-input"]
     if package.tag is not None:
         python, abi, platform = package.tag.split("-")
-        options += [
-            "--implementation",
-            python[:2],
-            "--python-version",
-            python[2:],
-            "--abi",
-            abi,
-            "--platform",
-            platform,
-        ]
+        options += [f"--implementation={python[:2]}", f"--python-version={python[2:]}"]
+        options += [f"--abi={abi}", f"--platform={platform}"]
     command = [sys.executable, "-m", "pip", "download", *options]
     command += ["--dest", str(folder), f"{package.name}=={package.version}"]
     finished = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
