@@ -8,9 +8,9 @@ The activations of a site are harvested once, without outliers; every training d
 is `semascope.Run` as the command line has it; a peer's is its own loop with its recommended settings and batch, in the
 environment of its own (`peers/train.py`), and for sparsify, whose own batch of 65,536 tokens makes few steps of a
 short training, also at our batch and with Adam. Where a peer's L0 follows from the weight of a penalty, the weight is
-searched with trainings of a quarter of the tokens, then corrected with whole ones, until the L0 is within 10 % of the
-one asked for: a user would have to do the same. It is not counted in the throughput. Where no weight comes near, as in
-trainings too short for the peer's learning rate, the recipe's own is taken and the table says so.
+searched with whole trainings of the first seed until the L0 is within 10 % of the one asked for: a user would have to
+do the same. The search is not counted in the throughput. Where no weight comes near, as in trainings too short for the
+peer's learning rate, the recipe's own is taken and the table says so.
 
 All dictionaries, ours and theirs, are then `SparseAutoencoder`s and measured by `evaluate_reconstruction` on the same
 held-out text; dead are features that no one of --dead-tokens training activations makes fire. Throughput is that of

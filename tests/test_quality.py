@@ -81,18 +81,21 @@ def test_every_peer_of_a_variant_stands_beside_ours() -> None:
     ]
 
 
-def test_the_weight_is_corrected_by_whole_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trained(self: Peers, case: PeerCase, seed: int, weight: float | None, tokens: int) -> dict[str, object]:
-        del case, seed
-        # A whole training ends with half the L0 of a short one.
-        l0 = 320 / (weight or 5.0) * (0.5 if tokens == self.tokens else 1.0)
-        return {"l0": l0, "settings": {"l1_coefficient": 5.0}}
+def test_a_weight_is_searched_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[float | None] = []
 
-    monkeypatch.setattr(Peers, "_report", trained)
+    def train(self: Peers, case: PeerCase, seed: int, weight: float | None) -> dict[str, object]:
+        del self, case, seed
+        trained.append(weight)
+        return {"l0": 1600 / (weight or 5.0), "settings": {"l1_coefficient": 5.0}}
+
+    monkeypatch.setattr(Peers, "_report", train)
     peers = Peers(tmp_path, tmp_path / "activations.safetensors", tokens=100_000, features=64, l0=32)
     weight, trainings = peers.weight(PeerCase("saelens", "gated", 4096))
-    assert weight == pytest.approx(5.0, rel=0.1)
+    assert weight == pytest.approx(50, rel=0.1)
+    assert trainings == len(trained) - 1
     assert peers.weight(PeerCase("saelens", "gated", 4096)) == (weight, trainings)  # From its file.
+    assert trainings == len(trained) - 1
     assert peers.weight(PeerCase("saelens", "topk", 4096)) == (None, 0)
 
 
