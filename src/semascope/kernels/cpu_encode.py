@@ -177,7 +177,7 @@ class _LargestOfBatch:
 
     def finish(self) -> tuple[Pattern, Tensor]:
         pattern, values_K = self.above.finish()
-        if len(values_K) < self.wanted and self.selection.likely > 0:
+        if len(values_K) < self.wanted and self.selection.likely > 0 and self.selection.below_too:
             # The guess was too high: look again without one.
             problem = self.problem
             precision = "fast" if problem.fast else "full"

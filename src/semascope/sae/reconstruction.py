@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, decode
+from semascope.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
     """``loss``: ``‖ŷ − y‖²`` summed over the batch, the mean over prefixes; differentiable.
 
-    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient.
+    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient, and of the rows
+    that this process sees.
     """
 
     loss: Tensor
@@ -30,28 +32,32 @@ class Reconstruction:
 
 
 def reconstruction(
-    pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
-) -> Reconstruction:
+    pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int],
+    team: Team = ALONE,
+) -> Reconstruction:  # fmt: skip
     """Decode codes with each prefix of the dictionary (in features, ascending, the last of them all)."""
     n_groups = len(prefixes)
     if n_groups == 1:
-        return _of_parts(decode(pattern, values_K, W_dec_FO)[None], b_dec_O, target_BO)
+        return _of_parts(decode(pattern, values_K, W_dec_FO)[None], b_dec_O, target_BO, team)
     grouped, order_K = _by_group(pattern, prefixes)
-    return _of_parts(decode(grouped, values_K[order_K], W_dec_FO).view(n_groups, *target_BO.shape), b_dec_O, target_BO)
+    parts_GBO = decode(grouped, values_K[order_K], W_dec_FO).view(n_groups, *target_BO.shape)
+    return _of_parts(parts_GBO, b_dec_O, target_BO, team)
 
 
 def dense_reconstruction(
-    values_BF: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
-) -> Reconstruction:
+    values_BF: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int],
+    team: Team = ALONE,
+) -> Reconstruction:  # fmt: skip
     """The same for codes that are not sparse yet."""
     groups = zip([0, *prefixes[:-1]], prefixes, strict=True)
     parts = [values_BF[:, first:last] @ W_dec_FO[first:last] for first, last in groups]
-    return _of_parts(torch.stack(parts), b_dec_O, target_BO)
+    return _of_parts(torch.stack(parts), b_dec_O, target_BO, team)
 
 
-def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor) -> Reconstruction:
+def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor, team: Team) -> Reconstruction:
+    parts_GBO = team.sum_features(parts_GBO)
     squared_errors_G, errors_GBO = _SquaredErrors.apply(parts_GBO, b_dec_O, target_BO)
-    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBO[-1])
+    return Reconstruction(team.sum_rows(squared_errors_G.mean()), squared_errors_G[-1].detach(), -errors_GBO[-1])
 
 
 def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tensor]:
