@@ -25,8 +25,8 @@ TOKENS_PER_FORWARD = 1024
 class ActivationSource:
     """The activations of a model on a text, at one site or at several in one pass.
 
-    ``model``, ``tokenizer`` and ``corpus`` are loaded when first needed. The processes of a ``team`` share the work, and all
-    see the same activations in the same order.
+    ``model``, ``tokenizer`` and ``corpus`` are loaded when first needed. The processes of a ``team`` share the work,
+    and all see the same activations in the same order.
     """
 
     def __init__(self, model: ModelConfig, corpus: CorpusConfig, sites: Sequence[Site], team: Team = ALONE) -> None:
