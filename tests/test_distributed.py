@@ -135,7 +135,7 @@ def test_a_process_that_does_not_answer_ends_the_others(tmp_path: Path) -> None:
     job = Job(tmp_path, {"topk": SETTINGS["topk"]}, ends="hung", after=23, patience=1.0)
     [(code, text), _] = launch(2, job)
     assert code == 2
-    assert "did not answer for" in text
+    assert "another process of this training does not answer since" in text
     assert "from step 20" in text
 
 
@@ -147,6 +147,16 @@ def test_what_cannot_be_divided_is_refused(tmp_path: Path, monkeypatch: pytest.M
     for name, value in environment(0, 3, 1).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="3 processes cannot see a batch in 2 parts"), joined(data_parallel=2):
+        pass
+
+
+def test_other_commands_are_not_for_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(0, 2, 1).items():
+        monkeypatch.setenv(name, value)
+    ended = CliRunner().invoke(app, ["index", str(tmp_path)])
+    assert ended.exit_code == 2
+    assert "start 'semascope index' by itself" in ended.output
+    with pytest.raises(ConfigError, match="a device of its own, not cuda:1"), joined(device="cuda:1"):
         pass
 
 

@@ -17,7 +17,7 @@ class Launch:
 
 def launched() -> Launch:
     """What torchrun's environment variables say; without them a single process."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    try:
+        return Launch(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except KeyError:
         return Launch()
-    return Launch(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))

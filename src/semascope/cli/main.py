@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from semascope.cli import demo, evaluate, features, index, report, train
 from semascope.cli.terminal import RichReporter, console, errors
-from semascope.errors import SemascopeError
+from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
 from semascope.progress import shown_by
 
@@ -67,7 +67,9 @@ app.command("report")(report.report)
 
 
 @app.callback()
-def _settings() -> None:  # pyright: ignore[reportUnusedFunction]
+def _settings(ctx: typer.Context) -> None:  # pyright: ignore[reportUnusedFunction]
+    if launched().size > 1 and ctx.invoked_subcommand != "train":
+        raise ConfigError(f"torchrun is for 'semascope train': start 'semascope {ctx.invoked_subcommand}' by itself")
     # Libraries' own progress bars and remarks would tear ours apart; what goes wrong reaches people as our error.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")

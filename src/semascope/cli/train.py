@@ -129,7 +129,7 @@ def train(
             each(layer), each(variant), each(features), l0s, seeds
         )
     ]
-    with joined(data_parallel=data_parallel) as team:
+    with joined(data_parallel=data_parallel, device=device) as team:
         many = len(configs) > 1
         together = Sweep.begin(out, configs, team=team) if many else Run.begin(out, configs[0], team=team)
         runs = together.runs if isinstance(together, Sweep) else [together]

@@ -27,16 +27,15 @@ from semascope.team import ALONE, Item, Key, Team, Value
 
 # How long a process waits for another one: longer than the slowest step, checkpoint or check of a store may take.
 PATIENCE = timedelta(minutes=15)
-LOST = "another process of this training ended, or did not answer for {minutes:g} minutes"
 
 
 @contextmanager
-def joined(*, data_parallel: int = 1, patience: timedelta = PATIENCE) -> Generator[Team]:
+def joined(*, data_parallel: int = 1, device: str = "auto", patience: timedelta = PATIENCE) -> Generator[Team]:
     """The team of the processes that torchrun started, or that of one where it did not.
 
     ``data_parallel``: into how many parts the rows of a batch are divided; the features are divided among the processes
-    that see the same rows. Raises ConfigError where that does not come out even, ProcessError when another process
-    ends.
+    that see the same rows. ``device``: "cpu", or each its own GPU where there are any. Raises ConfigError where that
+    does not come out even, ProcessError when another process ends.
     """
     launch = launched()
     if data_parallel < 1 or launch.size % data_parallel:
@@ -47,7 +46,9 @@ def joined(*, data_parallel: int = 1, patience: timedelta = PATIENCE) -> Generat
     if launch.size == 1:
         yield ALONE
         return
-    on_gpus = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"each of {launch.size} processes has a device of its own, not {device}: leave --device out")
+    on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
         if launch.local_rank >= torch.cuda.device_count():
             raise ConfigError(
@@ -230,7 +231,9 @@ def _loss_is_named(patience: timedelta) -> Generator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessError(LOST.format(minutes=patience.total_seconds() / 60)) from error
+        late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+        how = f"does not answer since {patience.total_seconds() / 60:g} minutes" if late else "ended"
+        raise ProcessError(f"another process of this training {how}") from error
 
 
 def _end(number: int, frame: object) -> None:
