@@ -30,6 +30,16 @@ from semascope.training.distributed import joined
 
 WIDTH = 16
 
+
+def columns_of(name: str) -> Columns:
+    """All of them, or for a transcoder some and the others."""
+    return (
+        Columns(slice(0, 10), slice(10, WIDTH), skip=True)
+        if name.startswith("transcoder")
+        else Columns(slice(0, WIDTH))
+    )
+
+
 _processes = multiprocessing.get_context("forkserver")
 
 
@@ -122,10 +132,11 @@ def _process(rank: int, size: int, port: int, job: Job) -> None:
 def _work(job: Job) -> None:
     if job.ends:  # a checkpoint at every interval
         checkpoints.LEAST_SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.0, 1e9
-    columns, kept = Columns(slice(0, WIDTH)), job.folder / "checkpoints"
+    kept = job.folder / "checkpoints"
     with joined(data_parallel=job.data_parallel, patience=timedelta(seconds=job.patience)) as team:
         trainers = {
-            name: Trainer(config, columns, folder=job.folder / name, team=team) for name, config in job.settings.items()
+            name: Trainer(config, columns_of(name), folder=job.folder / name, team=team)
+            for name, config in job.settings.items()
         }
         train(_Stream(job, team.rank), trainers, kept)
         if team.first:

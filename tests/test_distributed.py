@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import PlantedStream, train_many, train_one
 from dictionaries import CONFIGS
-from ranks import WIDTH, Job, environment, launch
+from ranks import WIDTH, Job, columns_of, environment, launch
 from test_runs import corpus
 from torch import Tensor
 from typer.testing import CliRunner
@@ -25,7 +25,7 @@ from semascope.runs import Run
 from semascope.sae import BatchTopKConfig, L1Config, TopKConfig, VariantConfig
 from semascope.sae.initial import random_directions
 from semascope.team import ALONE, part_of
-from semascope.training import TrainingConfig, read_metrics
+from semascope.training import Trainer, TrainingConfig, read_metrics, train
 from semascope.training.distributed import joined
 
 __all__ = ["corpus"]
@@ -35,6 +35,8 @@ VARIANTS: dict[str, VariantConfig] = {
     **CONFIGS,
     "matryoshka": BatchTopKConfig(k=2, auxiliary_k=8, prefixes=(0.25, 0.5, 1.0)),
     "matryoshka-l1": L1Config(coefficient=1.5, prefixes=(0.25, 1.0)),
+    "transcoder": TopKConfig(k=4, auxiliary_k=6),
+    "transcoder-jumprelu": CONFIGS["jumprelu"],
     # More active features than a process has.
     "wide-topk": TopKConfig(k=40, auxiliary_k=64),
 }
@@ -56,8 +58,10 @@ SETTINGS = {name: settings(variant) for name, variant in VARIANTS.items()}
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dictionaries of every variant, trained by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    for name, autoencoder in train_many(PlantedStream(), SETTINGS, width=WIDTH, folder=folder).items():
-        torch.save(autoencoder.state_dict(), folder / name / "state.pt")
+    trainers = {name: Trainer(config, columns_of(name), folder=folder / name) for name, config in SETTINGS.items()}
+    train(PlantedStream(), trainers, folder / "checkpoints")
+    for name, trainer in trainers.items():
+        torch.save(trainer.autoencoder.state_dict(), folder / name / "state.pt")
     return folder
 
 
@@ -81,10 +85,10 @@ NAMED = ["topk", "batchtopk", "l1"]
 @pytest.mark.parametrize(
     ("size", "data_parallel", "names"),
     [
-        (2, 1, [*VARIANTS]),
+        (2, 1, [*NAMED, "jumprelu", "gated", "kl", "matryoshka", "transcoder"]),
         (3, 1, NAMED),
         (2, 2, NAMED),
-        *(pytest.param(*shape, [*VARIANTS], marks=slow) for shape in [(3, 1), (2, 2), (4, 2), (3, 3)]),
+        *(pytest.param(*shape, [*VARIANTS], marks=slow) for shape in [(2, 1), (3, 1), (2, 2), (4, 2), (3, 3)]),
     ],
 )
 def test_many_processes_train_what_one_does(
@@ -141,7 +145,7 @@ def test_a_process_that_does_not_answer_ends_the_others(tmp_path: Path) -> None:
 
 def test_what_cannot_be_divided_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = launch(3, Job(tmp_path, {"few": settings(TopKConfig(k=1), features=2)}))
-    assert any("2 features cannot be divided among 3 processes" in text for _, text in ended)
+    assert all("2 features cannot be divided among 3 processes" in text for _, text in ended)
     with joined() as team:
         assert team is ALONE
     for name, value in environment(0, 3, 1).items():

@@ -74,6 +74,9 @@ class Team:
         del held
         return torch.linalg.vector_norm(torch.stack(list(norms)))
 
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Give everyone the first process's values of what all have, lest rounding on unlike machines adds up."""
+
     # --- numbers, without gradient -----------------------------------------------------------------------------------
 
     def least(self, value: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def pick_among_all(team: Team, features: int) -> Pick:
         def encode(chosen: Sequence[Selection]) -> list[_Picked]:
             return kernels_for(x_BD).encode(x_BD, W_FD, b_F, chosen, precision) if chosen else []
 
-        rows = team.total_rows(len(x_BD))
+        rows = team.total_rows(len(x_BD)) if any(isinstance(s, BatchTopK) for s in selections) else len(x_BD)
         found = iter(encode([_own(s, len(x_BD), rows) for s in selections if not _lists_nothing(s)]))
         kept: list[_Picked] = []
         for selection in selections:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.errors import DamagedError, MismatchError
+from semascope.errors import DamagedError, MismatchError, UnavailableError
 from semascope.files import folder_written_atomically, read_json, read_tensors, write_json, write_tensors
 from semascope.sae import by_feature
 from semascope.team import ALONE, Team, part_of
@@ -71,6 +71,11 @@ class Checkpoints:
         features = {name: int(config["features"]) for name, config in checkpoint.configs.items()}
         with folder_written_atomically(path) if team.first else nullcontext(path) as temporary:
             temporary = Path(team.agree(str(temporary)))
+            if not temporary.is_dir():
+                raise UnavailableError(
+                    f"process {team.rank} does not see {temporary}, where the first one writes a checkpoint: "
+                    "choose a folder on a disk that all machines share"
+                )
             if team.row_part == 0:
                 parts = {"weights": checkpoint.weights, "progress": checkpoint.progress}
                 for name, (kind, tensors) in product(features, parts.items()):

@@ -125,6 +125,12 @@ class Mesh(Team):
         common = [square for square, by_part in zip(squares, held, strict=True) if not by_part]
         return torch.stack([self.sum_features(own), *common]).sum().sqrt()
 
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            self._count("broadcast", tensor, self.rank > 0)
+            with _loss_is_named(self._patience):
+                dist.broadcast(tensor.detach(), 0)
+
     def least(self, value: Tensor) -> Tensor:
         return self.reduce(value.clone(), self._all, dist.ReduceOp.MIN)
 
@@ -158,11 +164,10 @@ class Mesh(Team):
             own = {key: t.contiguous() for key, t in compute(turn[self.rank]).items()} if self.rank < len(turn) else {}
             described: list[Any] = [None] * self.size
             with _loss_is_named(self._patience):
-                dist.all_gather_object(described, [(key, tensor.shape, tensor.dtype) for key, tensor in own.items()])
-            device = next(iter(own.values())).device if own else _device()
+                dist.all_gather_object(described, [(key, t.shape, t.dtype, t.device.type) for key, t in own.items()])
             for source, item in enumerate(turn):
                 found: dict[Key, Tensor] = {}
-                for key, shape, dtype in described[source]:
+                for key, shape, dtype, device in described[source]:
                     found[key] = own[key] if source == self.rank else torch.empty(shape, dtype=dtype, device=device)
                     self._count("broadcast", found[key], source != self.rank)
                     with _loss_is_named(self._patience):
@@ -240,7 +245,3 @@ def _end(number: int, frame: object) -> None:
     """torchrun ends the others with SIGTERM when one process has failed."""
     del number, frame
     raise ProcessError("torchrun ended this process, because another one failed or it was told to")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from semascope.errors import ConfigError, NumericalError
-from semascope.sae import Moment, SparseAutoencoder, build
+from semascope.sae import Moment, SparseAutoencoder, build, by_feature
 from semascope.team import ALONE, Team
 from semascope.training.config import TrainingConfig
 from semascope.training.firing import FiringRecord
@@ -53,11 +53,14 @@ class Trainer:
         self.team = team
         config = self.config
         self.held = team.held(config.features)
-        if self.held[0] == self.held[1]:
-            raise ConfigError(
-                f"{config.features} features cannot be divided among {team.feature_parts} processes: ask for more "
-                "features, or start fewer processes"
-            )
+        for what, count, parts in (
+            ("features", config.features, team.feature_parts),
+            ("tokens of a batch", config.batch_tokens, team.row_parts),
+        ):
+            if count < parts:
+                raise ConfigError(
+                    f"{count} {what} cannot be divided among {parts} processes: ask for more, or start fewer"
+                )
         self.autoencoder = self._build(self.held)
         self.autoencoder.team = team
         self.optimizer = RowAdam(
@@ -108,6 +111,7 @@ class Trainer:
         """
         if self.dead_F is not None and len(self.dead_F) and self.config.variant.auxiliary_coefficient:
             self.autoencoder.revive(self.dead_F, self._last_BD)
+        self._align()
         self._look_for_dead()
         rate = self.rate((step - 1) / self.config.steps)
         values = self._meter.read(self.team) | {"dead_fraction": self._dead_fraction, "learning_rate": rate}
@@ -155,6 +159,11 @@ class Trainer:
         )
         autoencoder.precision = config.precision
         return autoencoder
+
+    def _align(self) -> None:
+        """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
+        own = {**self.autoencoder.state_dict(), **self.optimizer.state()}
+        self.team.align(tensor for name, tensor in own.items() if not by_feature(name.partition("/")[0]))
 
     def _look_for_dead(self) -> None:
         """Which features are dead, of those held here: a list, empty where only others have some."""
