@@ -21,10 +21,12 @@ from typer.testing import CliRunner
 from semascope.cli.main import app
 from semascope.errors import ConfigError
 from semascope.files import read_json, read_tensors
+from semascope.kernels import Pattern
 from semascope.runs import Run
 from semascope.sae import BatchTopKConfig, L1Config, TopKConfig, VariantConfig
+from semascope.sae.candidates import _largest
 from semascope.sae.initial import random_directions
-from semascope.team import ALONE, part_of
+from semascope.team import ALONE, Team, part_of
 from semascope.training import Trainer, TrainingConfig, read_metrics, train
 from semascope.training.distributed import joined
 
@@ -162,6 +164,35 @@ def test_other_commands_are_not_for_torchrun(tmp_path: Path, monkeypatch: pytest
     assert "start 'semascope index' by itself" in ended.output
     with pytest.raises(ConfigError, match="a device of its own, not cuda:1"), joined(device="cuda:1"):
         pass
+
+
+class Recorded(Team):
+    """One of three, that has been told what the others have to say."""
+
+    feature_parts = 3
+
+    def __init__(self, part: int, said: Tensor) -> None:
+        self.feature_part, self._said = part, said
+
+    def gather_features(self, values: Tensor) -> Tensor:
+        assert torch.equal(values, self._said[self.feature_part])
+        return self._said
+
+
+def test_of_equal_candidates_those_of_lower_features_stay_and_no_more_than_k() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pre_BF = torch.randint(0, 3, (500, 9), generator=generator).float()
+    said = torch.stack(pre_BF.split(3, dim=1))
+    kept: list[Tensor] = []
+    for part, own_BC in enumerate(said):
+        pattern = Pattern.from_counts(torch.full((500,), 3), torch.arange(3).repeat(500), 3)
+        found, values_K = _largest(Recorded(part, said), 4, pattern, own_BC, 3)
+        mask_BC = torch.zeros_like(own_BC, dtype=torch.bool)
+        mask_BC[found.row_ids, found.feature_ids] = True
+        assert torch.equal(own_BC[mask_BC], values_K)
+        kept.append(mask_BC)
+    expected = pre_BF.sort(dim=1, descending=True, stable=True).indices[:, :4].sort(dim=1).values
+    assert torch.equal(torch.cat(kept, dim=1).nonzero()[:, 1].view(500, 4), expected)
 
 
 def test_parts_cover_everything_once() -> None:
