@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "semascope"
 # A room imports only from rooms further up. What stands in one line may import each other.
 ORDER = [
     {"errors"},
-    {"records", "files", "progress", "hardware"},
+    {"records", "files", "progress", "hardware", "launch", "team"},
     {"packages"},
     {"text"},
     {"models"},
@@ -88,6 +88,12 @@ def test_every_library_is_touched_by_its_owner_only(file: Path) -> None:
     for name in imported_by(file):
         owners = OWNERS.get(name.split(".")[0])
         assert owners is None or room_of(file) in owners, f"{file.name} imports {name}, which belongs to {owners}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_processes_talk_to_each_other_in_one_file(file: Path) -> None:
+    if file != PACKAGE / "training" / "distributed.py":
+        assert not any(name.startswith("torch.distributed") for name in imported_by(file))
 
 
 def test_no_module_can_load_a_pickle() -> None:

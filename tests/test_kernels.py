@@ -60,6 +60,8 @@ SELECTIONS = {
     "batchtopk, good guess": BatchTopK(4, likely=2.0),
     "batchtopk, low guess": BatchTopK(4, likely=0.01),
     "batchtopk, high guess": BatchTopK(4, likely=1e6),
+    "batchtopk, nothing below the guess": BatchTopK(4, likely=2.0, below_too=False),
+    "batchtopk, nothing above the guess": BatchTopK(4, likely=1e6, below_too=False),
     "batchtopk of more than are positive": BatchTopK(200),
 }
 

@@ -10,6 +10,7 @@
     │   ├── DamagedError    truncated, half-written or not what its checksum says
     │   ├── FormatError     a file of another format
     │   └── MismatchError   sound, but made from another model, site or dictionary
+    ├── ProcessError        another process of the same training ended or does not answer
     ├── NumericalError      zero, infinite or undefined activations, losses or weights
     └── UnavailableError    something outside is missing: network, disk space, an optional package
 
@@ -56,6 +57,10 @@ class FormatError(ArtifactError):
 
 class MismatchError(ArtifactError):
     """An artifact that is sound, but was made from another model, site or dictionary."""
+
+
+class ProcessError(SemascopeError):
+    """Another process of the same training ended, or does not answer."""
 
 
 class NumericalError(SemascopeError):

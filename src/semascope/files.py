@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -113,10 +113,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     write_atomically(path, lambda temporary: save_file(contiguous, temporary))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read every tensor of a safetensors file. Raises DamagedError when it is truncated or of another format."""
+def read_tensors(path: Path, rows: Callable[[str], slice | None] | None = None) -> dict[str, Tensor]:
+    """Read every tensor of a safetensors file. Raises DamagedError when it is truncated or of another format.
+
+    ``rows``: which rows of a tensor to read, by its name; None for all of them.
+    """
     try:
-        return load_file(path)
+        if rows is None:
+            return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            parts = {name: rows(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            return {
+                name: file.get_tensor(name) if part is None else file.get_slice(name)[part]
+                for name, part in parts.items()
+            }
     except FileNotFoundError as error:
         raise DamagedError(f"{path} is missing: its folder is incomplete") from error
     except (SafetensorError, OSError, ValueError) as error:

@@ -41,8 +41,9 @@ from semascope.records import ActivationBatch, TokenBatch
 from semascope.report import write_report
 from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_dictionary, save_dictionary
 from semascope.source import ActivationSource
+from semascope.team import ALONE, Team
 from semascope.text import Corpus, Tokenizer, pieces
-from semascope.training import Columns, Trainer, read_metrics, train
+from semascope.training import Columns, Trainer, read_metrics, train, whole
 
 
 class Run:
@@ -70,15 +71,19 @@ class Run:
         *,
         activations: str = "activations",
         source: ActivationSource | None = None,
+        team: Team = ALONE,
     ) -> Run:
         """Start a run in a new folder, or go on with the one that is there.
 
         ``activations``: where they are kept, as seen from the folder; ``source``: where they come from. Both are for
-        runs that share them (see `sweeps`). Raises MismatchError when the folder holds a run of another configuration.
+        runs that share them (see `sweeps`). ``team``: the processes that train it together. Raises MismatchError when
+        the folder holds a run of another configuration.
         """
         folder = Path(folder)
         config = config.model_copy(update={"training": config.training.resolved(config.model.device)})
-        source = source or ActivationSource(config.model, config.corpus, config.sites)
+        source = source or ActivationSource(config.model, config.corpus, config.sites, team)
+        if not team.first:  # The first process looks at what is there.
+            return cls(folder, config, activations=activations, source=source)
         # A run that failed before it made anything, by a misspelt model for example, may be corrected.
         started = folder.exists() and any(path.name != "run.json" for path in folder.iterdir())
         if started and (folder / "run.json").exists():
@@ -175,7 +180,7 @@ class Run:
 
     def train(self) -> SparseAutoencoder:
         """Train the dictionary (harvesting first, if need be) and save it folded, for raw activations."""
-        if self.trained:
+        if self.source.team.agree(self.trained):
             progress.message(f"Reusing the dictionary in {self.folder / 'dictionary'}")
         else:
             train_together({"dictionary": self}, self.harvest(), self.folder / "checkpoints")
@@ -354,19 +359,23 @@ class Run:
 def train_together(runs: Mapping[str, Run], store: ActivationStore | None, checkpoints_folder: Path) -> None:
     """Train the dictionaries of runs, by name, on the same activations, and save them.
 
-    The runs share source, tokens and batches; ``store`` holds the activations of all, or the model gives them.
+    The runs share source, tokens and batches; ``store`` holds the activations of all, or the model gives them. The
+    first process of a team saves.
     """
     first = next(iter(runs.values()))
+    team = first.source.team
     stream = first.source.batches(first.config.training, store)
 
     def trainer(run: Run) -> Trainer:
         outputs = stream.columns[run.output_site] if run.config.output_site else None
         columns = Columns(stream.columns[run.site], outputs, run.config.skip)
-        return Trainer(run.config.training, columns, folder=run.folder, device=first.model.device)
+        return Trainer(run.config.training, columns, folder=run.folder, device=first.model.device, team=team)
 
     trainers = {name: trainer(run) for name, run in runs.items()}
     train(stream, trainers, checkpoints_folder)
-    for name, run in runs.items():
-        run.save(trainers[name].autoencoder, stream)
-    # The settings of a run never change, so there is nothing left to resume.
-    shutil.rmtree(checkpoints_folder)
+    if team.first:
+        for name, run in runs.items():
+            run.save(whole(name, trainers[name], checkpoints_folder), stream)
+        # The settings of a run never change, so there is nothing left to resume.
+        shutil.rmtree(checkpoints_folder)
+    team.wait()

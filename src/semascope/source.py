@@ -14,6 +14,7 @@ from semascope.config import ModelConfig
 from semascope.errors import DataError, MismatchError
 from semascope.models import LanguageModel, load_model, load_tokenizer
 from semascope.records import Site, TokenBatch
+from semascope.team import ALONE, Team
 from semascope.text import Corpus, CorpusConfig, Tokenizer, pack
 from semascope.training import TrainingConfig
 
@@ -24,10 +25,12 @@ TOKENS_PER_FORWARD = 1024
 class ActivationSource:
     """The activations of a model on a text, at one site or at several in one pass.
 
-    ``model``, ``tokenizer`` and ``corpus`` are loaded when first needed.
+    ``model``, ``tokenizer`` and ``corpus`` are loaded when first needed. The processes of a ``team`` share the work,
+    and all see the same activations in the same order.
     """
 
-    def __init__(self, model: ModelConfig, corpus: CorpusConfig, sites: Sequence[Site]) -> None:
+    def __init__(self, model: ModelConfig, corpus: CorpusConfig, sites: Sequence[Site], team: Team = ALONE) -> None:
+        self.team = team
         self._model_config, self._corpus_config = model, corpus
         self.sites = tuple(dict.fromkeys(sites))
 
@@ -67,7 +70,7 @@ class ActivationSource:
 
         Raises DataError when the text ends before.
         """
-        if ActivationStore.is_complete(folder):
+        if self.team.agree(ActivationStore.is_complete(folder)):
             store = ActivationStore(folder)
             if store.manifest.origin != self._origin or not set(self.sites) <= store.columns.keys():
                 raise MismatchError(
@@ -77,11 +80,13 @@ class ActivationSource:
             progress.message(f"Reusing {len(store):,} activations in {folder}")
             return store
         widths = {site: self.model.width(site) for site in self.sites}
-        with StoreWriter(folder, origin=self._origin, widths=widths) as writer:
+        writer = StoreWriter(folder, origin=self._origin, widths=widths, writes=self.team.first)
+        self.team.wait()  # All have read how far an earlier harvest came, before this one goes on.
+        with writer:
             rows = writer.manifest.rows
             windows = self.windows(skip=writer.manifest.windows)
             with progress.task(f"Harvest {self}", total=tokens, unit="tokens", done=rows) as shown:
-                for text, activations in harvest(self.model, self.sites, windows, writer.outliers):
+                for text, activations in harvest(self.model, self.sites, windows, writer.outliers, self.team):
                     writer.add(text, activations)
                     rows += len(activations)
                     shown.advance(len(activations))
@@ -92,16 +97,18 @@ class ActivationSource:
                     f"the text gave {rows:,} activations, and {tokens:,} were asked for: give more text, or train on "
                     f"{rows / tokens:.0%} of the tokens"
                 )
+        self.team.wait()
         return ActivationStore(folder)
 
     def batches(self, config: TrainingConfig, store: ActivationStore | None) -> StoredBatches | LiveBatches:
         """What a training of these settings learns from: the store, or the model as it runs."""
         if store is not None:
-            store.verify()
+            store.verify(part=self.team.rank, parts=self.team.size)
             return StoredBatches(store, batch=config.batch_tokens, seed=config.seed)
         return LiveBatches(
             self.model, self.sites, lambda skip: self.windows(skip=skip),
             tokens=config.tokens, batch=config.batch_tokens, buffer_tokens=config.buffer_tokens, seed=config.seed,
+            team=self.team,
         )  # fmt: skip
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError
 from semascope.runs import Run, train_together
 from semascope.source import ActivationSource
+from semascope.team import ALONE, Team
 
 # In what the runs of a sweep may differ; they share everything that decides the activations and their order.
 MAY_DIFFER = ("site", "output_site", "skip", "training.features", "training.variant.", "training.learning_rate",
@@ -30,8 +31,8 @@ class Sweep:
         self.folder, self.runs = folder, runs
 
     @classmethod
-    def begin(cls, folder: Path | str, configs: Sequence[RunConfig]) -> Sweep:
-        """Start runs in one folder, or go on with those that are there.
+    def begin(cls, folder: Path | str, configs: Sequence[RunConfig], *, team: Team = ALONE) -> Sweep:
+        """Start runs in one folder, or go on with those that are there; the processes of a ``team`` train together.
 
         Raises ConfigError for configurations that cannot share activations or are the same twice, and MismatchError
         when a run of another configuration is where one of these would be.
@@ -47,18 +48,19 @@ class Sweep:
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigError(f"the same dictionary is asked for twice: {', '.join(sorted(twice))}")
         sites = [site for config in configs for site in config.sites]
-        source = ActivationSource(configs[0].model, configs[0].corpus, sites)
+        source = ActivationSource(configs[0].model, configs[0].corpus, sites, team)
         return cls(
             folder,
             [
-                Run.begin(folder / name, config, activations="../activations", source=source)
+                Run.begin(folder / name, config, activations="../activations", source=source, team=team)
                 for name, config in zip(names, configs, strict=True)
             ],
         )
 
     def train(self) -> None:
         """Train the dictionaries that are not there yet, all on one pass over the model."""
-        untrained = {run.folder.name: run for run in self.runs if not run.trained}
+        missing = self.runs[0].source.team.agree([run.folder.name for run in self.runs if not run.trained])
+        untrained = {run.folder.name: run for run in self.runs if run.folder.name in missing}
         if len(untrained) < len(self.runs):
             progress.message(f"Reusing {len(self.runs) - len(untrained)} dictionaries in {self.folder}")
         if untrained:

@@ -10,18 +10,23 @@ from semascope.activations.outliers import OutlierFilter
 from semascope.errors import NumericalError
 from semascope.models import LanguageModel
 from semascope.records import ActivationBatch, Site, TokenBatch
+from semascope.team import ALONE, Team
 
 
 def harvest(
-    model: LanguageModel, sites: Sequence[Site], windows: Iterable[TokenBatch], outliers: OutlierFilter
-) -> Iterator[tuple[TokenBatch, ActivationBatch]]:
+    model: LanguageModel, sites: Sequence[Site], windows: Iterable[TokenBatch], outliers: OutlierFilter,
+    team: Team = ALONE,
+) -> Iterator[tuple[TokenBatch, ActivationBatch]]:  # fmt: skip
     """Yield, for each batch of windows, its tokens' raw activations, the sites side by side, without the outliers.
 
-    Each batch is one pass over the model, to the last of the sites. Raises NumericalError when activations are zero or
-    not finite.
+    Each batch is one pass over the model, to the last of the sites; the processes of a ``team`` take turns, and all see
+    every batch. Raises NumericalError when activations are zero or not finite.
     """
-    for batch in windows:
-        at_sites = model.activations_at(batch.tokens_BT.to(model.device), sites)
+
+    def activations(batch: TokenBatch) -> dict[Site, torch.Tensor]:
+        return model.activations_at(batch.tokens_BT.to(model.device), sites)
+
+    for batch, at_sites in team.compute_each(windows, activations):
         keep_BT = outliers.keep(*(at_sites[site] for site in sites))
         values_ND: list[torch.Tensor] = []
         for site in sites:

@@ -103,11 +103,13 @@ class StoreWriter:
     """
 
     def __init__(
-        self, folder: Path, *, origin: dict[str, Any], widths: Mapping[Site, int], dtype: str = "float16"
-    ) -> None:
+        self, folder: Path, *, origin: dict[str, Any], widths: Mapping[Site, int], dtype: str = "float16",
+        writes: bool = True,
+    ) -> None:  # fmt: skip
+        """``writes``: False where another process writes what this one sees too."""
         if dtype not in STORED_TYPES:
             raise ConfigError(f"activations cannot be stored as '{dtype}': choose one of {', '.join(STORED_TYPES)}")
-        self._folder = folder
+        self._folder, self._writes = folder, writes
         named = {str(site): width for site, width in widths.items()}
         if (folder / "manifest.json").exists():
             self.manifest = _read_manifest(folder)
@@ -129,7 +131,7 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is None and self._writes:
             self._flush(complete=True)
 
     def add(self, windows: TokenBatch, activations: ActivationBatch) -> None:
@@ -140,6 +142,8 @@ class StoreWriter:
                 f"activations of up to {activations.values_ND.abs().max().item():.3g} do not fit into "
                 f"{self.manifest.dtype}: store them as bfloat16 or float32"
             )
+        if not self._writes:
+            return
         squares_D = activations.values_ND.double().square().sum(dim=0)
         sums = zip(self.manifest.squared_norm_sums, self.manifest.columns.values(), strict=True)
         self.manifest.squared_norm_sums = [so_far + squares_D[columns].sum().item() for so_far, columns in sums]
@@ -215,9 +219,9 @@ class ActivationStore:
         sums = self.manifest.squared_norm_sums
         return {site: total / max(1, len(self)) for site, total in zip(self.columns, sums, strict=True)}
 
-    def verify(self) -> None:
-        """Read every byte. Raises DamagedError, naming the file, when a checksum differs."""
-        for shard in self.manifest.shards:
+    def verify(self, *, part: int = 0, parts: int = 1) -> None:
+        """Read every byte, or one of several parts. Raises DamagedError, naming the file, when a checksum differs."""
+        for shard in self.manifest.shards[part::parts]:
             if sha256(self.folder / shard.file) != shard.sha256:
                 raise DamagedError(
                     f"{self.folder / shard.file} is not what was written (its checksum differs): delete {self.folder} "

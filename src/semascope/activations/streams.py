@@ -16,6 +16,7 @@ from semascope.activations.store import ActivationStore, side_by_side
 from semascope.errors import NumericalError
 from semascope.models import LanguageModel
 from semascope.records import Site, TokenBatch
+from semascope.team import ALONE, Team
 
 # How many activations a training may look at before it starts.
 SAMPLE = 16_384
@@ -97,7 +98,7 @@ class LiveBatches:
 
     ``windows(skip)`` opens the stream of token windows after the first ``skip`` ones. ``columns``: where each site is.
     ``outliers`` is the filter that activations go through. The model runs no further than ``tokens`` activations need;
-    then the buffer empties.
+    then the buffer empties. The processes of a ``team`` share the model's work, and each has the whole buffer.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class LiveBatches:
         batch: int,
         buffer_tokens: int,
         seed: int,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self._model, self._sites, self._windows, self._tokens = model, sites, windows, tokens
         self.columns = side_by_side({site: model.width(site) for site in sites})
         self._buffer = MixingBuffer(
@@ -170,7 +173,7 @@ class LiveBatches:
         return _by_column(self.scales, self.columns).to(self._model.device)
 
     def _open(self) -> Iterator[Tensor]:
-        batches = harvest(self._model, self._sites, self._windows(self._windows_done), self.outliers)
+        batches = harvest(self._model, self._sites, self._windows(self._windows_done), self.outliers, self._team)
         while self.outliers.counts.kept < self._tokens and (harvested := next(batches, None)):
             text, activations = harvested
             self._windows_done += len(text.tokens_BT)

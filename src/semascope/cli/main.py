@@ -6,6 +6,7 @@ The commands import what is heavy (PyTorch, Transformers, DuckDB) when they run,
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import typer
@@ -14,8 +15,9 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from semascope.cli import demo, evaluate, features, index, report, train
-from semascope.cli.terminal import RichReporter, errors
-from semascope.errors import SemascopeError
+from semascope.cli.terminal import RichReporter, console, errors
+from semascope.errors import ConfigError, SemascopeError
+from semascope.launch import launched
 from semascope.progress import shown_by
 
 
@@ -23,7 +25,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command with progress on the screen; what goes wrong on purpose becomes one message."""
         try:
-            with shown_by(RichReporter()):
+            console.quiet = launched().rank > 0  # One process of several talks.
+            with nullcontext() if console.quiet else shown_by(RichReporter()):
                 return super().invoke(ctx)
         except SemascopeError as error:
             _fail(str(error))
@@ -34,12 +37,15 @@ class _Commands(TyperGroup):
         except OSError as error:
             _fail(f"{error}: nothing that was complete on disk is lost; mend this and run the same command again")
         except KeyboardInterrupt:
-            errors.print("\nInterrupted. The same command goes on from here.")
+            if launched().rank == 0:
+                errors.print("\nInterrupted. The same command goes on from here.")
             raise typer.Exit(130) from None
 
 
 def _fail(message: str) -> None:
-    errors.print(f"[bold red]error:[/] {escape(message)}")
+    launch = launched()
+    who = f" (process {launch.rank} of {launch.size})" if launch.size > 1 else ""
+    errors.print(f"[bold red]error{who}:[/] {escape(message)}")
     raise typer.Exit(2) from None
 
 
@@ -61,7 +67,9 @@ app.command("report")(report.report)
 
 
 @app.callback()
-def _settings() -> None:  # pyright: ignore[reportUnusedFunction]
+def _settings(ctx: typer.Context) -> None:  # pyright: ignore[reportUnusedFunction]
+    if launched().size > 1 and ctx.invoked_subcommand != "train":
+        raise ConfigError(f"torchrun is for 'semascope train': start 'semascope {ctx.invoked_subcommand}' by itself")
     # Libraries' own progress bars and remarks would tear ours apart; what goes wrong reaches people as our error.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")

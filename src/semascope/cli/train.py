@@ -63,6 +63,9 @@ def train(
     seed: Annotated[
         str, typer.Option(help="Of the start; the first of several also of the order of the text.", metavar="N[,N…]")
     ] = "0",
+    data_parallel: Annotated[
+        int, typer.Option(help="Under torchrun: into how many parts batches are divided; the rest divides features.")
+    ] = 1,
 ) -> None:
     """Learn a dictionary of features from a model's activations on a text, and measure it.
 
@@ -72,6 +75,8 @@ def train(
 
     Example: `semascope train smollm2-135m --data texts.jsonl --layer 15 --features 8192 --l0 32 --tokens 2M --out
     runs/mine`
+
+    Several processes: `torchrun --nproc-per-node 4 -m semascope train …` divides the features among them.
     """
     from semascope.cli.screen import comparison, figures
     from semascope.config import ModelConfig, RunConfig
@@ -80,6 +85,7 @@ def train(
     from semascope.sweeps import Sweep
     from semascope.text import CorpusConfig
     from semascope.training import TrainingConfig
+    from semascope.training.distributed import joined
 
     seeds = [whole_number(text) for text in each(seed)]
     shared: dict[str, Any] = {
@@ -123,12 +129,18 @@ def train(
             each(layer), each(variant), each(features), l0s, seeds
         )
     ]
-    together = Sweep.begin(out, configs) if len(configs) > 1 else Run.begin(out, configs[0])
-    runs = together.runs if isinstance(together, Sweep) else [together]
-    console.print(f"[bold]{escape(model)}[/]" + (f", {len(runs)} dictionaries on one pass" if len(runs) > 1 else ""))
-    for run in runs:
-        console.print(f"  {_settings(run)}")
-    together.train()
+    with joined(data_parallel=data_parallel, device=device) as team:
+        many = len(configs) > 1
+        together = Sweep.begin(out, configs, team=team) if many else Run.begin(out, configs[0], team=team)
+        runs = together.runs if isinstance(together, Sweep) else [together]
+        console.print(f"[bold]{escape(model)}[/]" + (f", {len(runs)} dictionaries on one pass" if many else ""))
+        if team.size > 1:
+            console.print(f"  {team.size} processes: features in {team.feature_parts} parts, rows in {team.row_parts}")
+        for run in runs:
+            console.print(f"  {_settings(run)}")
+        together.train()
+    if not team.first:
+        return
     evaluated = [(run.folder.name, run.config, run.evaluate()) for run in runs]
     console.print(comparison(evaluated) if len(runs) > 1 else figures(evaluated[0][2]))
     console.print(f"Next: [cyan]semascope index {escape(str(runs[0].folder))}[/]")

@@ -1,6 +1,6 @@
 """Sparse linear algebra for codes. `reference` is the truth, `cpu` its fast twin; `backend` picks one by device."""
 
-from semascope.kernels.autograd import decode, decode_with_sizes, encode, feature_sums
+from semascope.kernels.autograd import Pick, decode, decode_with_sizes, encode, feature_sums
 from semascope.kernels.backend import Precision, kernels_for
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
@@ -9,6 +9,7 @@ __all__ = [
     "Above",
     "BatchTopK",
     "Pattern",
+    "Pick",
     "Precision",
     "Selection",
     "TopK",

@@ -7,7 +7,7 @@ with the rows of the features that were active (`training.optimizer` takes it as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from semascope.kernels.selection import Selection
 ROWS_AT_ONCE = 2048
 # Parts of a long weighted sum of rows that are summed at once.
 PARTS_OF_A_SUM = 64
+
+Pick = Callable[[Tensor, Tensor, Tensor, Sequence[Selection], Precision], list[tuple[Pattern, Tensor]]]
+"""Computes ``x Wᵀ + b`` and selects: the signature of `reference.encode`."""
 
 
 def feature_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ class _DecodeWithSizes(torch.autograd.Function):
 
 def encode(
     x_BD: Tensor, centre_D: Tensor | None, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection], *,
-    precision: Precision = "full",
+    precision: Precision = "full", pick: Pick | None = None,
 ) -> list[tuple[Pattern, Tensor]]:  # fmt: skip
     """Pre-activations ``(x − centre) Wᵀ + b`` at the places that each selection keeps.
 
@@ -125,13 +128,14 @@ def encode(
         W_FD, b_F: the encoder.
         selections: rules applied to the same pre-activations, which are computed once.
         precision: of the matrix product, see `backend.Precision`.
+        pick: what computes and selects, in place of the backend of the device.
 
     Returns:
         For each selection its pattern and the pre-activations [K] there, differentiable in centre, W and b.
     """
     with torch.no_grad():
         centred_BD = x_BD if centre_D is None else x_BD - centre_D
-        picked = kernels_for(x_BD).encode(centred_BD, W_FD, b_F, selections, precision)
+        picked = (pick or kernels_for(x_BD).encode)(centred_BD, W_FD, b_F, selections, precision)
     patterns, values = zip(*picked, strict=True)
     return list(zip(patterns, _Preactivations.apply(centred_BD, centre_D, W_FD, b_F, patterns, *values), strict=True))
 

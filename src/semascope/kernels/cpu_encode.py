@@ -162,7 +162,8 @@ class _LargestOfBatch:
     """BatchTopK: everything above a lower bound of what stays, which rises with what was found."""
 
     def __init__(self, selection: BatchTopK, problem: _Problem) -> None:
-        self.k, self.likely, self.problem = selection.k, float(selection.likely), problem
+        self.k, self.likely, self.below_too = selection.k, float(selection.likely), selection.below_too
+        self.problem = problem
         self.wanted = selection.k * problem.n_rows
         self.above = _Above(Above(self.likely), problem)
 
@@ -179,7 +180,7 @@ class _LargestOfBatch:
 
     def finish(self) -> tuple[Pattern, Tensor]:
         pattern, values_K = self.above.finish()
-        if len(values_K) < self.wanted and self.likely > 0:
+        if len(values_K) < self.wanted and self.likely > 0 and self.below_too:
             # The guess was too high: look again without one.
             problem = self.problem
             precision = "fast" if problem.fast else "full"

@@ -225,6 +225,7 @@ class _LargestOfBatch:
 
     def __init__(self, selection: BatchTopK, problem: _Problem) -> None:
         self.problem, self.wanted, self.careful = problem, selection.k * problem.n_rows, False
+        self.below_too = selection.below_too
         self.entries = _Entries(problem, selection.likely, max(1, self.wanted, _room_for(problem)))
 
     def add(self, pre_BC: Tensor, first: int, last: int) -> None:
@@ -247,7 +248,8 @@ class _LargestOfBatch:
         total, n_kept, found, by_guess = known
         if by_guess:
             _remember(self.problem, min(total, MOST_BY_GUESS * self.wanted))
-        if not self.careful and (total > self.entries.room or (by_guess and found < self.wanted)):
+        too_few = by_guess and self.below_too and found < self.wanted
+        if not self.careful and (total > self.entries.room or too_few):
             self.careful = True
             chunk = max(CHUNK_ENTRIES, LEAST_CHUNK_FEATURES * self.problem.n_rows)
             room = 3 * self.wanted + min(chunk, self.problem.n_rows * self.problem.n_features)

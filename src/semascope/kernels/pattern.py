@@ -61,6 +61,11 @@ class Pattern:
         """These places with values."""
         return Codes(self.row_offsets, self.feature_ids, values_K, self.n_features)
 
+    def where(self, kept_K: Tensor) -> Pattern:
+        """The places that a mask keeps."""
+        before = torch.cat([self.row_offsets.new_zeros(1), kept_K.cumsum(0)])
+        return Pattern(before[self.row_offsets], self.feature_ids[kept_K], self.n_features)
+
     @classmethod
     def of(cls, codes: Codes) -> Pattern:
         """The places of given codes."""

@@ -34,8 +34,8 @@ def select(pre_BF: Tensor, selection: Selection) -> Tensor:
     match selection:
         case Above(threshold):
             return pre_BF > threshold
-        case BatchTopK(k):
-            positive_K = pre_BF[pre_BF > 0]
+        case BatchTopK(k, likely, below_too):
+            positive_K = pre_BF[pre_BF > (0 if below_too else likely)]
             wanted = min(k * pre_BF.shape[0], len(positive_K))
             least = positive_K.topk(wanted).values[-1] if wanted else torch.inf
             return pre_BF >= least

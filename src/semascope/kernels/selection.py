@@ -32,11 +32,13 @@ class BatchTopK:
     """The ``k · B`` largest positive pre-activations of the whole batch of B rows.
 
     ``likely``: where the smallest of them probably lies, from earlier batches. It saves looking at entries that stand
-    no chance, and has no influence on which ones are kept. As a tensor ``[]`` it need not be read by the host.
+    no chance, and has no influence on which ones are kept; unless ``below_too`` is False: then nothing below it is
+    kept, and fewer may be. As a tensor ``[]`` it need not be read by the host.
     """
 
     k: int
     likely: float | Tensor = 0.0
+    below_too: bool = True
 
 
 Selection = TopK | Above | BatchTopK

@@ -1,6 +1,6 @@
 """Sparse autoencoders: one file a variant, the mathematics only, no language model in sight."""
 
-from semascope.sae.base import MATRYOSHKA_PREFIXES, Losses, Moment, Shape, SparseAutoencoder, VariantConfig
+from semascope.sae.base import MATRYOSHKA_PREFIXES, Losses, Moment, Shape, SparseAutoencoder, VariantConfig, by_feature
 from semascope.sae.batchtopk import BatchTopKAutoencoder, BatchTopKConfig
 from semascope.sae.format import SavedDictionary, hook_name, load_dictionary, save_dictionary
 from semascope.sae.gated import Gated, GatedConfig
@@ -33,6 +33,7 @@ __all__ = [
     "TopKConfig",
     "VariantConfig",
     "build",
+    "by_feature",
     "hook_name",
     "load_dictionary",
     "save_dictionary",

@@ -28,8 +28,11 @@ def auxiliary_term(
         return {}
     [(pattern, pre_K)] = auxiliary
     offered_K = autoencoder.auxiliary_values(pattern, pre_K)
-    unexplained = squared_error(decode(pattern, offered_K, autoencoder.W_dec_FO), error_BO)
-    return {"auxiliary": autoencoder.config.auxiliary_coefficient * unexplained / error_BO.square().sum()}
+    team = autoencoder.team
+    found_BO = team.sum_features(decode(pattern, offered_K, autoencoder.W_dec_FO))
+    unexplained = team.sum_rows(squared_error(found_BO, error_BO))
+    whole = team.sum_rows(error_BO.square().sum())
+    return {"auxiliary": autoencoder.config.auxiliary_coefficient * unexplained / whole}
 
 
 def normalized_losses(
@@ -40,6 +43,6 @@ def normalized_losses(
     (pattern, pre_K), *auxiliary = autoencoder.preactivations(x_BD, selections)
     values_K = pre_K.relu()
     found = autoencoder.reconstruction(pattern, values_K, x_BD, target_BO)
-    terms = {"reconstruction": found.loss / squared_deviation(target_BO)}
+    terms = {"reconstruction": found.loss / squared_deviation(target_BO, moment.rows, autoencoder.team)}
     terms |= auxiliary_term(autoencoder, auxiliary, found.error_BO)
     return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))

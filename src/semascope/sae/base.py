@@ -6,6 +6,7 @@ entries of a batch.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from typing_extensions import TypeVar
 from semascope.errors import MismatchError
 from semascope.kernels import Pattern, Precision, Selection, decode, encode
 from semascope.records import Codes
+from semascope.sae.candidates import pick_among_all
 from semascope.sae.reconstruction import Reconstruction, reconstruction
+from semascope.team import ALONE, Team
 
 MATRYOSHKA_PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
@@ -74,13 +77,15 @@ class Shape:
     """The sizes of a dictionary. ``output_width``: of a transcoder, which takes activations of one site and predicts
     those of another (Dunefsky et al., "Transcoders Find Interpretable LLM Feature Circuits", 2024); None for an
     autoencoder. ``skip``: whether a linear map of the input is added to the prediction (Paulo et al., "Transcoders Beat
-    Sparse Autoencoders for Interpretability", 2025).
+    Sparse Autoencoders for Interpretability", 2025). ``held``: first and last (exclusive) of the features that this
+    process has, where others have the rest.
     """
 
     width: int
     features: int
     output_width: int | None = None
     skip: bool = False
+    held: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +93,25 @@ class Moment:
     """Where training stands: what a loss may depend on besides its batch.
 
     ``fraction``: of the run that is done, from 0 to 1. ``dead_features``: int64 ids of the features that have not
-    fired for a while, or None when there are none.
+    fired for a while (of those that this process has), or None when there are none. ``rows``: of the whole batch, where
+    this process sees only some of them.
     """
 
     fraction: float = 1.0
     dead_features: Tensor | None = None
+    rows: int | None = None
+
+    def rows_with(self, x_BD: Tensor) -> int:
+        """The rows of the whole batch that ``x_BD`` belongs to."""
+        return self.rows or len(x_BD)
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
     """A loss and what it saw on the way: ``total`` is differentiable, the rest is for statistics.
 
-    ``squared_error``: ``‖x̂ − x‖²`` summed over the batch.
+    ``squared_error``: ``‖x̂ − x‖²`` summed over the rows, and ``codes``: those that this process has; the total and
+    its terms are of the whole batch.
     """
 
     total: Tensor
@@ -114,6 +126,11 @@ class Losses:
         return cls(total, {name: term.detach() for name, term in terms.items()}, squared_error.detach(), codes)
 
 
+def by_feature(name: str) -> bool:
+    """Whether a parameter or buffer of this name has a row for each feature: its first axis is F."""
+    return re.search(r"_F[A-Z]*$", name) is not None
+
+
 class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
     """A dictionary of F directions in a space of width O, and the encoder that finds a sparse code for a vector.
 
@@ -123,7 +140,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     ``precision``: of the encoder's product in training, see `semascope.kernels.Precision`; inference is always in full.
     ``unit_rows``: the parameters whose rows have norm 1 throughout training. ``rate_factors``: how much faster than the
-    others some parameters learn.
+    others some parameters learn. ``team``: who has the other features and sees the other rows.
     """
 
     centres: ClassVar[bool] = False
@@ -133,18 +150,21 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         super().__init__()
         self.shape, self.config = shape, config
         self.width, self.features = shape.width, shape.features
+        self.held = slice(*(shape.held or (0, shape.features)))
+        self.held_features = self.held.stop - self.held.start
         self.output_width = shape.output_width or shape.width
         self.centred = self.centres and shape.output_width is None
         self.precision: Precision = "full"
         self.unit_rows: tuple[str, ...] = ()
         self.rate_factors: Mapping[str, float] = {}
+        self.team: Team = ALONE
 
         def zeros(*sizes: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*sizes, device=device))
 
-        self.W_enc_FD = zeros(self.features, self.width)
-        self.b_enc_F = zeros(self.features)
-        self.W_dec_FO = zeros(self.features, self.output_width)
+        self.W_enc_FD = zeros(self.held_features, self.width)
+        self.b_enc_F = zeros(self.held_features)
+        self.W_dec_FO = zeros(self.held_features, self.output_width)
         self.b_dec_O = zeros(self.output_width)
         self.W_skip_OD = zeros(self.output_width, self.width) if shape.skip else None
 
@@ -182,8 +202,9 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     @property
     def prefix_sizes(self) -> list[int]:
-        """The parts of the dictionary that must reconstruct by themselves, in features."""
-        return [max(1, round(prefix * self.features)) for prefix in self.config.prefixes]
+        """The parts of the dictionary that must reconstruct by themselves: how many features of each are held."""
+        sizes = [max(1, round(prefix * self.features)) for prefix in self.config.prefixes]
+        return [min(max(size - self.held.start, 0), self.held_features) for size in sizes]
 
     def reconstruction(
         self, pattern: Pattern, values_K: Tensor, x_BD: Tensor, target_BO: Tensor, *, with_sizes: bool = False
@@ -191,7 +212,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         """How well codes give the target, with the whole dictionary and with each of its prefixes."""
         codes_and_weights = (pattern, values_K, self.W_dec_FO, self.b_dec_O)
         rest_BO = self.beyond_skip(x_BD, target_BO)
-        return reconstruction(*codes_and_weights, rest_BO, self.prefix_sizes, with_sizes=with_sizes)
+        return reconstruction(*codes_and_weights, rest_BO, self.prefix_sizes, self.team, with_sizes=with_sizes)
 
     def beyond_skip(self, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """What the codes have to give: the target without what the skip connection predicts."""
@@ -199,7 +220,12 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     def preactivations(self, x_BD: Tensor, selections: Sequence[Selection]) -> list[tuple[Pattern, Tensor]]:
         """What the encoder computes in training, where each selection keeps it."""
-        return encode(x_BD, self.centre_D, self.W_enc_FD, self.b_enc_F, selections, precision=self.precision)
+        team, centre_D = self.team, self.centre_D
+        if team.size == 1:
+            return encode(x_BD, centre_D, self.W_enc_FD, self.b_enc_F, selections, precision=self.precision)
+        centre_D = None if centre_D is None else team.used_by_features(centre_D)
+        pick = pick_among_all(team, self.features)
+        return encode(x_BD, centre_D, self.W_enc_FD, self.b_enc_F, selections, precision=self.precision, pick=pick)
 
     @property
     def centre_D(self) -> Tensor | None:

@@ -61,9 +61,10 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     @torch.no_grad()
     def _follow(self, values_K: Tensor) -> None:
         """The running mean of the smallest kept activation; the first batch sets it."""
-        if len(values_K):
-            momentum = torch.where(self.threshold > 0, THRESHOLD_MOMENTUM, 0.0)
-            self.threshold.lerp_(values_K.min().to(self.threshold), 1 - momentum)
+        least = self.team.least(values_K.min() if len(values_K) else values_K.new_tensor(torch.inf))
+        momentum = torch.where(self.threshold > 0, THRESHOLD_MOMENTUM, 0.0)
+        moved = self.threshold.lerp(least.to(self.threshold), 1 - momentum)
+        self.threshold.copy_(torch.where(least.isinf(), self.threshold, moved))
 
     def change_units(self, units_F: Tensor) -> None:
         """The threshold changes with its features, whose units are all the same: decoder rows have norm 1."""

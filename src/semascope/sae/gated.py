@@ -37,8 +37,8 @@ class Gated(BarrierAutoencoder[GatedConfig]):
 
     def __init__(self, shape: Shape, config: GatedConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
-        self.r_mag_F = nn.Parameter(torch.zeros(self.features, device=device))
-        self.b_mag_F = nn.Parameter(torch.zeros(self.features, device=device))
+        self.r_mag_F = nn.Parameter(torch.zeros(self.held_features, device=device))
+        self.b_mag_F = nn.Parameter(torch.zeros(self.held_features, device=device))
         self.controller = L0Controller(config.coefficient, config.l0, device=device)
         self.unit_rows = ("W_dec_FO",)
         self.rate_factors = {"b_enc_F": BARRIER_RATE, "b_mag_F": BARRIER_RATE}
@@ -67,13 +67,15 @@ class Gated(BarrierAutoencoder[GatedConfig]):
         found = self.reconstruction(pattern, values_K, x_BD, target_BO)
         with torch.no_grad():
             beyond_decoder_BO = self.beyond_skip(x_BD, target_BO) - self.b_dec_O
-        by_gate = squared_error(decode(pattern, gate_K, self.W_dec_FO.detach()), beyond_decoder_BO)
-        coefficient = self.controller((values_K.detach() > 0).sum(), len(x_BD))
-        variance = squared_deviation(target_BO)
+        team, rows = self.team, moment.rows_with(x_BD)
+        by_gate_BO = team.sum_features(decode(pattern, gate_K, self.W_dec_FO.detach()))
+        by_gate = team.sum_rows(squared_error(by_gate_BO, beyond_decoder_BO))
+        coefficient = self.controller(team.sum_all((values_K.detach() > 0).sum()), rows)
+        variance = squared_deviation(target_BO, rows, team)
         terms = {
             "reconstruction": found.loss / variance,
             "gate": by_gate / variance,
-            "sparsity": coefficient * gate_K.sum() / variance,
+            "sparsity": coefficient * team.sum_all(gate_K.sum()) / variance,
         }
         terms |= auxiliary_term(self, auxiliary, found.error_BO)
         return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))

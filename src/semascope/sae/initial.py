@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -10,11 +12,23 @@ from semascope.sae.base import SparseAutoencoder
 
 # How many features are looked at together.
 FEATURES_AT_ONCE = 4096
+# Random rows that are drawn at once: a multiple of 16.
+ROWS_AT_ONCE = 4096
 
 
-def random_directions(features: int, width: int, generator: torch.Generator) -> Tensor:
-    """Unit rows [F, D], evenly distributed over all directions."""
-    directions_FD = torch.randn(features, width, generator=generator)
+def random_directions(features: int, width: int, generator: torch.Generator, *, held: slice | None = None) -> Tensor:
+    """Unit rows [F, D], evenly distributed over all directions; only those of the features that are ``held``.
+
+    The numbers are those of one draw for all features, whatever is held, without memory for the others: PyTorch draws
+    by sixteens, so draws of multiples of 16 follow one another like parts of one. The last one takes what is left.
+    """
+    held = held or slice(0, features)
+    kept: list[Tensor] = []
+    ends = [*range(ROWS_AT_ONCE, features - ROWS_AT_ONCE + 1, ROWS_AT_ONCE), features]
+    for first, last in pairwise([0, *ends]):
+        rows_RD = torch.randn(last - first, width, generator=generator)
+        kept.append(rows_RD[max(held.start - first, 0) : max(held.stop - first, 0)].clone())
+    directions_FD = torch.cat(kept)
     return directions_FD / directions_FD.norm(dim=1, keepdim=True)
 
 
@@ -26,7 +40,9 @@ def unit_rows_about_the_median(
     Pre-activations are about the median of the input too, by ``b_enc`` where ``b_dec`` is not subtracted. A transcoder
     decodes into another space: there a feature's row starts as the direction of the mean target where it is active.
     """
-    autoencoder.W_enc_FD.copy_(random_directions(autoencoder.features, autoencoder.width, generator))
+    autoencoder.W_enc_FD.copy_(
+        random_directions(autoencoder.features, autoencoder.width, generator, held=autoencoder.held)
+    )
     autoencoder.b_dec_O.copy_(geometric_median(target_BO))
     autoencoder.b_enc_F.zero_()
     if not autoencoder.centred:

@@ -49,7 +49,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
 
     def __init__(self, shape: Shape, config: JumpReLUConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
-        self.threshold_F = nn.Parameter(torch.zeros(self.features, device=device))
+        self.threshold_F = nn.Parameter(torch.zeros(self.held_features, device=device))
         self.controller = L0Controller(config.coefficient, config.l0, device=device)
         self.bandwidth = config.bandwidth or BANDWIDTHS[config.recipe]
         if config.recipe == "gemma-scope":
@@ -89,10 +89,12 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         values_K = pre_K * active_K
         found = self.reconstruction(pattern, values_K, x_BD, target_BO, with_sizes=config.recipe == "anthropic")
         penalty = active_K.sum() if found.sizes_K is None else (TANH_SCALE * found.sizes_K).tanh().sum()
-        variance = squared_deviation(target_BO)
+        team, rows = self.team, moment.rows_with(x_BD)
+        variance = squared_deviation(target_BO, rows, team)
+        coefficient = self.controller(team.sum_all(active_K.detach().sum()), rows)
         terms = {
             "reconstruction": found.loss / variance,
-            "sparsity": self.controller(active_K.detach().sum(), len(x_BD)) * penalty / variance,
+            "sparsity": coefficient * team.sum_all(penalty) / variance,
         }
         terms |= auxiliary_term(self, auxiliary, found.error_BO)
         return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))

@@ -68,7 +68,7 @@ class KL(BarrierAutoencoder[KLConfig]):
 
     def __init__(self, shape: Shape, config: KLConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
-        self.register_buffer("amplitude_F", torch.ones(self.features, device=device))
+        self.register_buffer("amplitude_F", torch.ones(self.held_features, device=device))
         self.amplitude_F: Tensor
         # Of the units that are on, the mean activation is between a half and one.
         start = config.rho or 0.5 * (config.l0 or 1) / self.features
@@ -82,7 +82,7 @@ class KL(BarrierAutoencoder[KLConfig]):
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         if self.config.l0 is None:
             small = (2 * self.width / (self.width + self.features + 1)) ** 0.5
-            self.W_enc_FD.copy_(small * random_directions(self.features, self.width, generator))
+            self.W_enc_FD.copy_(small * random_directions(self.features, self.width, generator, held=self.held))
             self.W_dec_FO.mul_(small)
             self.b_enc_F.zero_()
             return
@@ -110,18 +110,21 @@ class KL(BarrierAutoencoder[KLConfig]):
         (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
         values_K = self.activation(pattern, pre_K)
         found = self.reconstruction(pattern, values_K, x_BD, target_BO)
-        active = torch.full((), len(values_K), dtype=torch.float32, device=values_K.device)
-        rho = self.controller(active, len(x_BD)).clamp(LEAST_MEAN, 1 - LEAST_MEAN)
-        means_F = feature_sums(pattern, values_K) / len(x_BD)
-        variance = squared_deviation(target_BO) / len(x_BD)
+        team, rows = self.team, moment.rows_with(x_BD)
+        active = team.sum_all(torch.full((), len(values_K), dtype=torch.float32, device=values_K.device))
+        rho = self.controller(active, rows).clamp(LEAST_MEAN, 1 - LEAST_MEAN)
+        means_F = team.sum_rows(feature_sums(pattern, values_K)) / rows
+        variance = squared_deviation(target_BO, rows, team) / rows
         terms = {
-            "reconstruction": found.loss / len(x_BD) / variance,
-            "sparsity": config.coefficient * divergence(rho, means_F).sum() / variance,
+            "reconstruction": found.loss / rows / variance,
+            "sparsity": config.coefficient * team.sum_features(divergence(rho, means_F).sum()) / variance,
         }
         terms |= auxiliary_term(self, auxiliary, found.error_BO)
         if config.weight_decay:
             squares = self.W_enc_FD.square().sum() + self.W_dec_FO.square().sum()
-            terms["weight decay"] = 0.5 * config.weight_decay * squares / variance
+            # It has no rows: each of those that see some has a share of its gradient.
+            whole = team.sum_all(squares / team.row_parts)
+            terms["weight decay"] = 0.5 * config.weight_decay * whole / variance
         return Losses.of(terms, found.squared_error, pattern.codes(values_K.detach()))
 
     def change_units(self, units_F: Tensor) -> None:

@@ -66,10 +66,12 @@ class L1(BarrierAutoencoder[L1Config]):
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """The paper's start; for an L0, that of TopK with biases at which all features fire equally often."""
         if self.config.l0 is None:
-            rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.width, generator)
+            rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.width, generator, held=self.held)
             self.W_enc_FD.copy_(rows_FD)
             if self.shape.output_width is not None:
-                rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.output_width, generator)
+                rows_FD = INITIAL_DECODER_NORM * random_directions(
+                    self.features, self.output_width, generator, held=self.held
+                )
             self.W_dec_FO.copy_(rows_FD)
             self.b_enc_F.zero_()
             self.b_dec_O.zero_()
@@ -86,11 +88,12 @@ class L1(BarrierAutoencoder[L1Config]):
         """The paper's loss, through the sparse kernels once codes are sparse and dense before that."""
         dense = self.active_share.item() > DENSE_ABOVE
         found, penalty, codes, auxiliary = (self._dense if dense else self._sparse)(x_BD, target_BO, moment)
-        self.active_share.fill_(codes.values.shape[0] / (x_BD.shape[0] * self.features))
-        coefficient = self.controller((codes.values > 0).sum(), len(x_BD))
+        team, rows = self.team, moment.rows_with(x_BD)
+        self.active_share.fill_(team.total(codes.values.shape[0]) / (rows * self.features))
+        coefficient = self.controller(team.sum_all((codes.values > 0).sum()), rows)
         if self.config.l0 is None and self.config.warmup_fraction:
             coefficient = coefficient * min(1.0, moment.fraction / self.config.warmup_fraction)
-        terms = {"reconstruction": found.loss / len(x_BD), "sparsity": coefficient * penalty / len(x_BD)}
+        terms = {"reconstruction": found.loss / rows, "sparsity": coefficient * team.sum_all(penalty) / rows}
         terms |= auxiliary_term(self, auxiliary, found.error_BO)
         return Losses.of(terms, found.squared_error, codes)
 
@@ -107,5 +110,5 @@ class L1(BarrierAutoencoder[L1Config]):
         values_BF = (x_BD @ self.W_enc_FD.T + self.b_enc_F).relu()
         penalty = (values_BF @ self.W_dec_FO.norm(dim=1)).sum()
         rest_BO = self.beyond_skip(x_BD, target_BO)
-        found = dense_reconstruction(values_BF, self.W_dec_FO, self.b_dec_O, rest_BO, self.prefix_sizes)
+        found = dense_reconstruction(values_BF, self.W_dec_FO, self.b_dec_O, rest_BO, self.prefix_sizes, self.team)
         return found, penalty, Codes.from_dense(values_BF.detach()), []

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semascope.team import ALONE, Team
+
 
 class _SquaredError(torch.autograd.Function):
     """Keeps one tensor of the size of the batch, and reuses it for the gradient."""
@@ -28,6 +30,10 @@ def squared_error(reconstruction_BD: Tensor, target_BD: Tensor) -> Tensor:
     return _SquaredError.apply(reconstruction_BD, target_BD)
 
 
-def squared_deviation(x_BD: Tensor) -> Tensor:
-    """``Σ ‖x − mean(x)‖²`` over the batch: what a dictionary that knows only the mean leaves unexplained."""
-    return torch.linalg.vector_norm(x_BD).square() - x_BD.sum(dim=0).square().sum() / len(x_BD)
+def squared_deviation(x_BD: Tensor, rows: int | None = None, team: Team = ALONE) -> Tensor:
+    """``Σ ‖x − mean(x)‖²`` over the batch: what a dictionary that knows only the mean leaves unexplained.
+
+    ``rows``: of the whole batch, where others of the team see the rest of it.
+    """
+    squares, sum_D = team.sum_rows(torch.linalg.vector_norm(x_BD).square()), team.sum_rows(x_BD.sum(dim=0))
+    return squares - sum_D.square().sum() / (rows or len(x_BD))

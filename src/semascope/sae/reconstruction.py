@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, decode, decode_with_sizes
+from semascope.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
     """``loss``: ``‖ŷ − y‖²`` summed over the batch, the mean over prefixes; differentiable.
 
-    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient. ``sizes_K``,
-    where asked for: the norm of what each entry adds, in no particular order; differentiable.
+    ``squared_error``: that of the whole dictionary. ``error_BO``: its ``y − ŷ``. Both without gradient, and of the rows
+    that this process sees. ``sizes_K``, where asked for: the norm of what each entry adds, in no particular order;
+    differentiable.
     """
 
     loss: Tensor
@@ -33,7 +35,7 @@ class Reconstruction:
 
 def reconstruction(
     pattern: Pattern, values_K: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int],
-    *, with_sizes: bool = False,
+    team: Team = ALONE, *, with_sizes: bool = False,
 ) -> Reconstruction:  # fmt: skip
     """Decode codes with each prefix of the dictionary (in features, ascending, the last of them all)."""
     if len(prefixes) > 1:
@@ -44,21 +46,26 @@ def reconstruction(
         parts, sizes_K = decode_with_sizes(pattern, values_K, W_dec_FO)
     else:
         parts = decode(pattern, values_K, W_dec_FO)
-    return _of_parts(parts.view(len(prefixes), *target_BO.shape), b_dec_O, target_BO, sizes_K)
+    return _of_parts(parts.view(len(prefixes), *target_BO.shape), b_dec_O, target_BO, team, sizes_K)
 
 
 def dense_reconstruction(
-    values_BF: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int]
-) -> Reconstruction:
+    values_BF: Tensor, W_dec_FO: Tensor, b_dec_O: Tensor, target_BO: Tensor, prefixes: Sequence[int],
+    team: Team = ALONE,
+) -> Reconstruction:  # fmt: skip
     """The same for codes that are not sparse yet."""
     groups = zip([0, *prefixes[:-1]], prefixes, strict=True)
     parts = [values_BF[:, first:last] @ W_dec_FO[first:last] for first, last in groups]
-    return _of_parts(torch.stack(parts), b_dec_O, target_BO)
+    return _of_parts(torch.stack(parts), b_dec_O, target_BO, team)
 
 
-def _of_parts(parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor, sizes_K: Tensor | None = None) -> Reconstruction:
+def _of_parts(
+    parts_GBO: Tensor, b_dec_O: Tensor, target_BO: Tensor, team: Team, sizes_K: Tensor | None = None
+) -> Reconstruction:
+    parts_GBO = team.sum_features(parts_GBO)
     squared_errors_G, errors_GBO = _SquaredErrors.apply(parts_GBO, b_dec_O, target_BO)
-    return Reconstruction(squared_errors_G.mean(), squared_errors_G[-1].detach(), -errors_GBO[-1], sizes_K)
+    loss, error_BO = team.sum_rows(squared_errors_G.mean()), -errors_GBO[-1]
+    return Reconstruction(loss, squared_errors_G[-1].detach(), error_BO, sizes_K)
 
 
 def _by_group(pattern: Pattern, prefixes: Sequence[int]) -> tuple[Pattern, Tensor]:

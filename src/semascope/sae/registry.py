@@ -38,7 +38,11 @@ def build(
     features: int,
     output_width: int | None = None,
     skip: bool = False,
+    held: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
 ) -> SparseAutoencoder:
-    """An autoencoder of the configured variant, or with an ``output_width`` a transcoder, with all parameters zero."""
-    return _AUTOENCODERS[type(config)](Shape(width, features, output_width, skip), config, device=device)
+    """An autoencoder of the configured variant, or with an ``output_width`` a transcoder, with all parameters zero.
+
+    ``held``: see `Shape`.
+    """
+    return _AUTOENCODERS[type(config)](Shape(width, features, output_width, skip, held), config, device=device)

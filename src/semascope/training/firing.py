@@ -15,9 +15,9 @@ class FiringRecord:
         self.tokens_seen = 0
         self.last_fired_F = torch.zeros(features, dtype=torch.int64, device=device)
 
-    def update(self, codes: Codes) -> None:
-        """Take note of a batch. No host synchronisation."""
-        self.tokens_seen += codes.n_rows
+    def update(self, codes: Codes, rows: int | None = None) -> None:
+        """Take note of a batch, of so many ``rows`` where others see some of them. No host synchronisation."""
+        self.tokens_seen += rows or codes.n_rows
         fired_at_K = torch.where(codes.values > 0, self.tokens_seen, 0)
         self.last_fired_F.scatter_reduce_(0, codes.feature_ids, fired_at_K, "amax")
 

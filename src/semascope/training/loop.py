@@ -10,7 +10,8 @@ from torch import Tensor
 
 from semascope import progress
 from semascope.activations import BatchStream
-from semascope.errors import DataError
+from semascope.errors import DataError, ProcessError
+from semascope.sae import SparseAutoencoder
 from semascope.training.checkpoints import Checkpoint, Checkpoints
 from semascope.training.config import TrainingConfig
 from semascope.training.trainer import Trainer
@@ -28,17 +29,32 @@ def train(stream: BatchStream, trainers: Mapping[str, Trainer], checkpoints_fold
         trainers: by name; their trainings are equally long, with batches of the same size.
         checkpoints_folder: one checkpoint holds all dictionaries and the stream.
 
-    Afterwards every trainer's autoencoder is trained, for scaled activations (see `SparseAutoencoder.folded`).
+    Afterwards every trainer's autoencoder is trained, for scaled activations (see `SparseAutoencoder.folded`). In a
+    team everyone has a part of each (see `whole`), and all must see the same batches.
 
     Raises:
         NumericalError: a loss is not finite.
         DataError: the stream ended too early.
         MismatchError, DamagedError: the checkpoint is of other trainings, or unreadable.
+        ProcessError: another process of the team ended.
     """
+    checkpoints = Checkpoints(checkpoints_folder, next(iter(trainers.values())).team)
+    try:
+        _train(stream, trainers, checkpoints)
+    except ProcessError as error:
+        last = f"from step {checkpoints.last_step}, the last checkpoint" if checkpoints.last_step else "from the start"
+        raise ProcessError(f"{error}: the same command goes on {last}, with any number of processes") from error
+
+
+def whole(name: str, trainer: Trainer, checkpoints_folder: Path) -> SparseAutoencoder:
+    """A trained dictionary with all of its features, whoever has them: from the last checkpoint of the training."""
+    return trainer.whole(lambda: Checkpoints(checkpoints_folder).weights(name))
+
+
+def _train(stream: BatchStream, trainers: Mapping[str, Trainer], checkpoints: Checkpoints) -> None:
     config = next(iter(trainers.values())).config
     device = next(iter(trainers.values())).device
     configs = {name: trainer.config.model_dump(mode="json") for name, trainer in trainers.items()}
-    checkpoints = Checkpoints(checkpoints_folder)
     first_step = _resume(stream, trainers, checkpoints.latest(configs))
 
     def take_checkpoint(step: int) -> None:

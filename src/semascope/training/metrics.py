@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semascope.files import write_atomically
 from semascope.sae import Losses
+from semascope.team import ALONE, Team
 
 
 class Meter:
@@ -33,13 +34,15 @@ class Meter:
         for name, term in losses.terms.items():
             self._sum(f"loss/{name}", term)
 
-    def read(self) -> dict[str, float]:
-        """The averages since the last reading; starts afresh."""
-        sums = self._sums
-        variance = sums["squares"] - sums["mean"].square().sum() / self._tokens
+    def read(self, team: Team = ALONE) -> dict[str, float]:
+        """The averages since the last reading, over the batches of the whole team; starts afresh."""
+        sums, tokens = self._sums, team.total_rows(self._tokens)
+        sums |= {name: team.sum_rows(sums[name]) for name in ("squared_error", "squares", "mean")}
+        sums["active"] = team.sum_all(sums["active"])
+        variance = sums["squares"] - sums["mean"].square().sum() / tokens
         values = {
             "explained_variance": (1 - sums["squared_error"] / variance).item(),
-            "l0": sums["active"].item() / self._tokens,
+            "l0": sums["active"].item() / tokens,
             "gradient_norm": sums["gradient_norm"].item() / self._batches,
         }
         values |= {name: s.item() / self._batches for name, s in sums.items() if name.startswith("loss")}

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from semascope.kernels import kernels_for
+from semascope.sae import by_feature
+from semascope.team import ALONE, Team
 
 
 class RowAdam:
@@ -31,11 +33,15 @@ class RowAdam:
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         clip: float = 1.0,
+        team: Team = ALONE,
     ) -> None:
-        """``unit_rows``: the parameters whose rows keep norm 1. ``rate_factors``: how much faster some of them move."""
+        """``unit_rows``: the parameters whose rows keep norm 1. ``rate_factors``: how much faster some of them move.
+
+        ``team``: who has the other rows of the parameters, and sees the other rows of the batches.
+        """
         self._parameters = dict(parameters)
         self._unit_rows, self._betas, self._epsilon, self._clip = unit_rows, betas, epsilon, clip
-        self._rate_factors = rate_factors or {}
+        self._rate_factors, self._team = rate_factors or {}, team
         # Memory that is never touched is never paid for: zeros come from the system page by page.
         self._means = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
         self._squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
@@ -46,9 +52,10 @@ class RowAdam:
     @torch.no_grad()
     def step(self, rate: float) -> Tensor:
         """Move the parameters against their gradients, and forget these; return the gradient's norm before clipping."""
+        self._team.sum_gradients(self._parameters.values())
         gradients = {name: _rows(p.grad) for name, p in self._parameters.items() if p.grad is not None}
         norms = [torch.linalg.vector_norm(gradient_TD) for _, gradient_TD in gradients.values()]
-        norm = torch.linalg.vector_norm(torch.stack(norms))
+        norm = self._team.norm(norms, [by_feature(name) for name in gradients])
         factor = (self._clip / norm).clamp(max=1.0)
         for name, (rows_T, gradient_TD) in gradients.items():
             parameter, own_rate = self._parameters[name], rate * self._rate_factors.get(name, 1.0)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from semascope.errors import NumericalError
-from semascope.sae import Moment, build
+from semascope.errors import ConfigError, NumericalError
+from semascope.sae import Moment, SparseAutoencoder, build, by_feature
+from semascope.team import ALONE, Team
 from semascope.training.config import TrainingConfig
 from semascope.training.firing import FiringRecord
 from semascope.training.metrics import Meter, MetricsFile, finite
@@ -38,35 +39,41 @@ class Columns:
 class Trainer:
     """Trains one dictionary, a batch at a time. ``folder`` receives its ``metrics.jsonl``.
 
+    In a ``team`` every process has a trainer for its part of the features; the first one writes the metrics of all.
+
     Metrics are read and dead features looked up at the end of an interval: all that makes the host wait for the device
     happens then.
     """
 
     def __init__(
-        self, config: TrainingConfig, columns: Columns, *, folder: Path, device: torch.device | str = "cpu"
-    ) -> None:
+        self, config: TrainingConfig, columns: Columns, *, folder: Path, device: torch.device | str = "cpu",
+        team: Team = ALONE,
+    ) -> None:  # fmt: skip
         self.config, self.columns, self.folder, self.device = config.resolved(device), columns, folder, device
+        self.team = team
         config = self.config
-        assert config.precision != "auto"
-        inputs, outputs = columns.inputs, columns.outputs
-        self.autoencoder = build(
-            config.variant,
-            width=inputs.stop - inputs.start,
-            features=config.features,
-            output_width=outputs.stop - outputs.start if outputs else None,
-            skip=columns.skip,
-            device=device,
-        )
-        self.autoencoder.precision = config.precision
+        self.held = team.held(config.features)
+        for what, count, parts in (
+            ("features", config.features, team.feature_parts),
+            ("tokens of a batch", config.batch_tokens, team.row_parts),
+        ):
+            if count < parts:
+                raise ConfigError(
+                    f"{count} {what} cannot be divided among {parts} processes: ask for more, or start fewer"
+                )
+        self.autoencoder = self._build(self.held)
+        self.autoencoder.team = team
         self.optimizer = RowAdam(
             self.autoencoder.named_parameters(),
             unit_rows=self.autoencoder.unit_rows,
             rate_factors=self.autoencoder.rate_factors,
             betas=config.variant.adam_betas(),
             clip=config.gradient_clip,
+            team=team,
         )
-        self.firing = FiringRecord(config.features, device=device)
+        self.firing = FiringRecord(self.held[1] - self.held[0], device=device)
         self.dead_F: Tensor | None = None
+        self._dead_fraction = 0.0
         self._meter = Meter()
 
     def initialize(self, sample_ND: Tensor) -> None:
@@ -76,18 +83,19 @@ class Trainer:
 
     def begin(self, *, after_step: int) -> None:
         """Get ready for the first step, or for the one after ``after_step`` ones that are done."""
-        self._metrics = MetricsFile(self.folder / "metrics.jsonl", keep_up_to_step=after_step)
-        self.dead_F = self._dead()
+        if self.team.first:
+            self._metrics = MetricsFile(self.folder / "metrics.jsonl", keep_up_to_step=after_step)
+        self._look_for_dead()
 
     def step(self, batch_BD: Tensor, step: int) -> None:
         """Learn from a batch; ``step`` steps are done. No host synchronisation on a device."""
         x_BD, target_BO = self.columns.of(batch_BD)
-        fraction = step / self.config.steps
-        losses = self.autoencoder.loss(x_BD, Moment(fraction, self.dead_F), target_BO)
+        fraction, rows, own = step / self.config.steps, len(batch_BD), self.team.rows(len(batch_BD))
+        losses = self.autoencoder.loss(x_BD[own], Moment(fraction, self.dead_F, rows), target_BO[own])
         losses.total.backward()
         gradient_norm = self.optimizer.step(self.rate(fraction))
-        self.firing.update(losses.codes)
-        self._meter.add(target_BO, losses, gradient_norm)
+        self.firing.update(losses.codes, rows)
+        self._meter.add(target_BO[own], losses, gradient_norm)
         self._last_BD = x_BD
 
     def rate(self, fraction: float) -> float:
@@ -101,20 +109,23 @@ class Trainer:
         Those that were dead all the while, and have had the auxiliary loss, are revived. Raises NumericalError when a
         figure is not finite.
         """
-        were_dead_F, self.dead_F = self.dead_F, self._dead()
+        were_dead_F = self.dead_F
+        self._look_for_dead()
         if were_dead_F is not None and self.dead_F is not None and self.config.variant.auxiliary_coefficient:
             still_dead_F = self.dead_F[torch.isin(self.dead_F, were_dead_F)]
-            self.autoencoder.revive(still_dead_F, self._last_BD)
-        dead_fraction = len(self.dead_F) / self.config.features if self.dead_F is not None else 0.0
+            if len(still_dead_F):
+                self.autoencoder.revive(still_dead_F, self._last_BD)
+        self._align()
         rate = self.rate((step - 1) / self.config.steps)
-        values = self._meter.read() | {"dead_fraction": dead_fraction, "learning_rate": rate}
+        values = self._meter.read(self.team) | {"dead_fraction": self._dead_fraction, "learning_rate": rate}
         if not finite(values):
             raise NumericalError(
                 f"training went astray at step {step} (loss {values['loss']:.3g}): try a lower learning rate "
                 f"than {self.config.learning_rate:.3g}; the last checkpoint is from before"
             )
         seen = {"step": step, "tokens": self.firing.tokens_seen}
-        self._metrics.append({**seen, **values, "tokens_per_second": tokens_per_second})
+        if self.team.first:
+            self._metrics.append({**seen, **values, "tokens_per_second": tokens_per_second})
         return values
 
     def progress(self) -> dict[str, Tensor]:
@@ -129,6 +140,39 @@ class Trainer:
         self.firing.last_fired_F.copy_(progress["last_fired"])
         self.firing.tokens_seen = int(progress["tokens_seen"])
 
-    def _dead(self) -> Tensor | None:
+    def whole(self, weights: Callable[[], Mapping[str, Tensor]]) -> SparseAutoencoder:
+        """The whole dictionary; ``weights`` reads those of all features, where this process has a part of them."""
+        if self.team.feature_parts == 1:
+            return self.autoencoder
+        autoencoder = self._build(None)
+        autoencoder.load_state_dict(weights())
+        return autoencoder
+
+    def _build(self, held: tuple[int, int] | None) -> SparseAutoencoder:
+        config, inputs, outputs = self.config, self.columns.inputs, self.columns.outputs
+        assert config.precision != "auto"
+        autoencoder = build(
+            config.variant,
+            width=inputs.stop - inputs.start,
+            features=config.features,
+            output_width=outputs.stop - outputs.start if outputs else None,
+            skip=self.columns.skip,
+            held=held,
+            device=self.device,
+        )
+        autoencoder.precision = config.precision
+        return autoencoder
+
+    def _align(self) -> None:
+        """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
+        own = {**self.autoencoder.state_dict(), **self.optimizer.state()}
+        self.team.align(tensor for name, tensor in own.items() if not by_feature(name.partition("/")[0]))
+
+    def _look_for_dead(self) -> None:
+        """Which features are dead, of those held here: a list, empty where only others have some."""
         assert self.config.dead_after_tokens is not None
-        return self.firing.dead(self.config.dead_after_tokens)
+        self.firing.last_fired_F = self.team.latest(self.firing.last_fired_F)
+        dead_F = self.firing.dead(self.config.dead_after_tokens)
+        count = sum(self.team.by_features(0 if dead_F is None else len(dead_F)))
+        self.dead_F = self.firing.last_fired_F[:0] if count and dead_F is None else dead_F
+        self._dead_fraction = count / self.config.features
