@@ -48,8 +48,17 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
 
 
 def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
-    """See `reference.decode_gradients`."""
-    return code_gradient(pattern, grad_BD, W_FD), weight_gradient(pattern, values_K, grad_BD)
+    """See `reference.decode_gradients`; one pass over the entries of each feature for both."""
+    by_feature = pattern.transposed
+    groups = len(by_feature.features_T)
+    grad_values_K = torch.empty_like(values_K)
+    grad_W_TD = memory.empty((groups, grad_BD.shape[1]), grad_BD.dtype)
+    over_rows(
+        loops.decode_gradients, groups,
+        *arrays(by_feature.features_T, by_feature.offsets, by_feature.row_ids, by_feature.order),
+        *arrays(values_K, grad_BD, W_FD, grad_values_K, grad_W_TD),
+    )  # fmt: skip
+    return grad_values_K, grad_W_TD
 
 
 def transpose(pattern: Pattern) -> Transposed:

@@ -13,13 +13,16 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+# Steps of a bisection: enough to be within a thousandth of the range.
+BISECTIONS = 10
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 Array = np.ndarray[Any, Any]
 
 
 def compiled(function: Loop) -> Loop:
     """Compile at the first call, keep the machine code on disk, release the GIL."""
-    jit = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+    # As in NumPy, a division by zero is infinite: looking for it would keep loops from being vectorised.
+    jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
     return cast(Loop, jit(function))
 
 
@@ -68,6 +71,30 @@ def largest_first(values: Array, ids: Array, n: int, k: int) -> Any:
 
 
 @compiled
+def exceeded_by(values: Array, n: int, k: int) -> Any:
+    """A number that at least k of the first n values exceed, and not many more: by bisection, in a few fast passes."""
+    number_of = values.dtype.type
+    low = high = values[0]
+    for i in range(1, n):
+        low = values[i] if values[i] < low else low
+        high = values[i] if values[i] > high else high
+    bound = number_of(-np.inf)
+    middle = np.nextafter(low, bound)
+    for _ in range(BISECTIONS):
+        exceeding = 0
+        for i in range(n):
+            exceeding += values[i] > middle
+        if exceeding >= k:
+            low = bound = middle
+            if exceeding <= k + (k >> 3):
+                break
+        else:
+            high = middle
+        middle = number_of(0.5) * (low + high)
+    return bound
+
+
+@compiled
 def maxima_by_lane(row: Array, bias: Array, maxima: Array) -> None:
     """``maxima[l]`` = the largest of ``row[c] + bias[c]`` over the columns c with c mod L = l."""
     lanes = maxima.shape[0]
@@ -96,16 +123,15 @@ def keep_largest(
     columns = pre.shape[1]
     capacity = values.shape[1] - (columns + lanes - 1) // lanes
     maxima = np.empty(lanes, values.dtype)
-    scratch_values = np.empty(lanes, values.dtype)
-    scratch_ids = np.empty(lanes, np.int32)
     for r in range(first, last):
         row = pre[r]
         maxima_by_lane(row, bias, maxima)
         bound, n = least[r], counts[r]
-        if n == 0 and k <= lanes:
-            # The k-th largest of the maxima is a lower bound of the k-th largest of all.
-            scratch_values[:] = maxima
-            bound = np.nextafter(largest_first(scratch_values, scratch_ids, lanes, k), values.dtype.type(-np.inf))
+        # What k maxima or k earlier candidates exceed, the k-th largest of all exceeds.
+        if n > k:
+            bound = max(bound, exceeded_by(values[r], n, k))
+        elif n == 0 and k <= lanes:
+            bound = exceeded_by(maxima, lanes, k)
         for lane in range(lanes):
             if maxima[lane] > bound:
                 for c in range(lane, columns, lanes):
@@ -296,6 +322,45 @@ def weighted_sums(first: int, last: int, offsets: Array, ids: Array, factors: Ar
             row, factor = rows[ids[wait[w]]], factors[wait[w]]
             for i in range(width):
                 total[i] += factor * row[i]
+
+
+@compiled
+def decode_gradients(
+    first: int, last: int, features: Array, offsets: Array, row_ids: Array, order: Array, values: Array, grad: Array,
+    W: Array, out_values: Array, out_rows: Array,
+) -> None:  # fmt: skip
+    """Both gradients of decode, of the groups ``first`` to ``last`` of the transposed pattern.
+
+    ``out_values[order[j]] = ⟨grad[row_ids[j]], W row⟩`` and ``out_rows[t] = Σ_j values[order[j]] · grad[row_ids[j]]``:
+    each row of the gradient is read once for both.
+    """
+    width = grad.shape[1]
+    zero = grad.dtype.type(0)
+    for t in range(first, last):
+        weights, total = W[features[t]], out_rows[t]
+        total[:] = 0
+        j, end = offsets[t], offsets[t + 1]
+        while j + 4 <= end:
+            a, b, c, d = grad[row_ids[j]], grad[row_ids[j + 1]], grad[row_ids[j + 2]], grad[row_ids[j + 3]]
+            va, vb, vc, vd = values[order[j]], values[order[j + 1]], values[order[j + 2]], values[order[j + 3]]
+            da, db, dc, dd = zero, zero, zero, zero
+            for i in range(width):
+                weight = weights[i]
+                total[i] += va * a[i] + vb * b[i] + vc * c[i] + vd * d[i]
+                da += a[i] * weight
+                db += b[i] * weight
+                dc += c[i] * weight
+                dd += d[i] * weight
+            out_values[order[j]], out_values[order[j + 1]] = da, db
+            out_values[order[j + 2]], out_values[order[j + 3]] = dc, dd
+            j += 4
+        while j < end:
+            row, value, dot = grad[row_ids[j]], values[order[j]], zero
+            for i in range(width):
+                total[i] += value * row[i]
+                dot += row[i] * weights[i]
+            out_values[order[j]] = dot
+            j += 1
 
 
 @compiled

@@ -17,8 +17,8 @@ from torch import Tensor
 
 # Smaller blocks stay with the C library.
 LEAST_BYTES = 1 << 20
-# At most this many free blocks wait for a next use; the smallest go first.
-MOST_FREE = 8
+# At most so much memory waits for a next use; the blocks that came back first go first.
+MOST_FREE_BYTES = 512 << 20
 
 _free: list[np.ndarray[tuple[int], np.dtype[np.uint8]]] = []
 _lock = threading.Lock()
@@ -36,6 +36,13 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(view).view(dtype).view(*shape)
 
 
+def zeros_like(tensor: Tensor) -> Tensor:
+    """Zeros that on a CPU take memory where they are first touched, page by page."""
+    if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
+        return torch.zeros_like(tensor, requires_grad=False)
+    return torch.from_numpy(np.zeros(tensor.shape, tensor.detach().numpy().dtype))
+
+
 def _taken(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     with _lock:
         # The smallest that is large enough, and not so large that most of it would lie idle.
@@ -48,5 +55,5 @@ def _taken(size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 def _give_back(block: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
     with _lock:
         _free.append(block)
-        if len(_free) > MOST_FREE:
-            del _free[min(range(len(_free)), key=lambda i: _free[i].nbytes)]
+        while sum(free.nbytes for free in _free) > MOST_FREE_BYTES:
+            del _free[0]

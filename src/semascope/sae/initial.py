@@ -16,20 +16,23 @@ FEATURES_AT_ONCE = 4096
 ROWS_AT_ONCE = 4096
 
 
-def random_directions(features: int, width: int, generator: torch.Generator, *, held: slice | None = None) -> Tensor:
-    """Unit rows [F, D], evenly distributed over all directions; only those of the features that are ``held``.
+def fill_with_directions(
+    rows_FD: Tensor, generator: torch.Generator, *, features: int | None = None, held: slice | None = None
+) -> None:
+    """Make rows random unit vectors, evenly distributed over all directions, in place.
 
-    The numbers are those of one draw for all features, whatever is held, without memory for the others: PyTorch draws
-    by sixteens, so draws of multiples of 16 follow one another like parts of one. The last one takes what is left.
+    ``features``, ``held``: how many rows there are in all, where these are only some of them. The numbers are those of
+    one draw for all, without memory for the others: PyTorch draws by sixteens, so draws of multiples of 16 follow one
+    another like parts of one. The last one takes what is left.
     """
+    features, width = features or len(rows_FD), rows_FD.shape[1]
     held = held or slice(0, features)
-    kept: list[Tensor] = []
     ends = [*range(ROWS_AT_ONCE, features - ROWS_AT_ONCE + 1, ROWS_AT_ONCE), features]
     for first, last in pairwise([0, *ends]):
-        rows_RD = torch.randn(last - first, width, generator=generator)
-        kept.append(rows_RD[max(held.start - first, 0) : max(held.stop - first, 0)].clone())
-    directions_FD = torch.cat(kept)
-    return directions_FD / directions_FD.norm(dim=1, keepdim=True)
+        drawn_RD = torch.randn(last - first, width, generator=generator)
+        kept_RD = drawn_RD[max(held.start - first, 0) : max(held.stop - first, 0)]
+        place = max(first - held.start, 0)
+        rows_FD[place : place + len(kept_RD)] = kept_RD / kept_RD.norm(dim=1, keepdim=True)
 
 
 def unit_rows_about_the_median(
@@ -40,13 +43,11 @@ def unit_rows_about_the_median(
     Pre-activations are about the median of the input too, by ``b_enc`` where ``b_dec`` is not subtracted. A transcoder
     decodes into another space: there a feature's row starts as the direction of the mean target where it is active.
     """
-    autoencoder.W_enc_FD.copy_(
-        random_directions(autoencoder.features, autoencoder.width, generator, held=autoencoder.held)
-    )
+    fill_with_directions(autoencoder.W_enc_FD, generator, features=autoencoder.features, held=autoencoder.held)
     autoencoder.b_dec_O.copy_(geometric_median(target_BO))
     autoencoder.b_enc_F.zero_()
     if not autoencoder.centred:
-        autoencoder.b_enc_F.copy_(-autoencoder.W_enc_FD @ geometric_median(sample_BD))
+        autoencoder.b_enc_F.copy_(-(autoencoder.W_enc_FD @ geometric_median(sample_BD)))
     if autoencoder.shape.output_width is None:
         autoencoder.W_dec_FO.copy_(autoencoder.W_enc_FD)
     else:

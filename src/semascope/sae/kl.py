@@ -19,7 +19,7 @@ from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape, VariantConfig
 from semascope.sae.control import L0Controller
-from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import fill_with_directions, firing_limits, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
 # Decoder rows start so long that a unit, half on, gives 0.75 of the product at which it comes on.
@@ -82,7 +82,8 @@ class KL(BarrierAutoencoder[KLConfig]):
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         if self.config.l0 is None:
             small = (2 * self.width / (self.width + self.features + 1)) ** 0.5
-            self.W_enc_FD.copy_(small * random_directions(self.features, self.width, generator, held=self.held))
+            fill_with_directions(self.W_enc_FD, generator, features=self.features, held=self.held)
+            self.W_enc_FD.mul_(small)
             self.W_dec_FO.mul_(small)
             self.b_enc_F.zero_()
             return

@@ -19,7 +19,7 @@ from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, random_directions, unit_rows_about_the_median
+from semascope.sae.initial import fill_with_directions, firing_limits, unit_rows_about_the_median
 from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
@@ -66,13 +66,13 @@ class L1(BarrierAutoencoder[L1Config]):
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """The paper's start; for an L0, that of TopK with biases at which all features fire equally often."""
         if self.config.l0 is None:
-            rows_FD = INITIAL_DECODER_NORM * random_directions(self.features, self.width, generator, held=self.held)
-            self.W_enc_FD.copy_(rows_FD)
-            if self.shape.output_width is not None:
-                rows_FD = INITIAL_DECODER_NORM * random_directions(
-                    self.features, self.output_width, generator, held=self.held
-                )
-            self.W_dec_FO.copy_(rows_FD)
+            fill_with_directions(self.W_enc_FD, generator, features=self.features, held=self.held)
+            self.W_enc_FD.mul_(INITIAL_DECODER_NORM)
+            if self.shape.output_width is None:
+                self.W_dec_FO.copy_(self.W_enc_FD)
+            else:
+                fill_with_directions(self.W_dec_FO, generator, features=self.features, held=self.held)
+                self.W_dec_FO.mul_(INITIAL_DECODER_NORM)
             self.b_enc_F.zero_()
             self.b_dec_O.zero_()
         else:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.kernels import kernels_for
+from semascope.kernels.memory import zeros_like
 from semascope.sae import by_feature
 from semascope.team import ALONE, Team
 
@@ -42,9 +43,9 @@ class RowAdam:
         self._parameters = dict(parameters)
         self._unit_rows, self._betas, self._epsilon, self._clip = unit_rows, betas, epsilon, clip
         self._rate_factors, self._team = rate_factors or {}, team
-        # Memory that is never touched is never paid for: zeros come from the system page by page.
-        self._means = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
-        self._squares = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
+        # Rows that are never touched take no memory.
+        self._means = {name: zeros_like(p) for name, p in self._parameters.items()}
+        self._squares = {name: zeros_like(p) for name, p in self._parameters.items()}
         self._steps = {
             name: torch.zeros(len(p), dtype=torch.int32, device=p.device) for name, p in self._parameters.items()
         }
