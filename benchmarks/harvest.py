@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import semascope  # noqa: F401  # before PyTorch, as the command has it: it says how OpenMP's threads wait
+
+# isort: split
 import torch
 
 from semascope.activations import OutlierFilter, harvest

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import semascope  # noqa: F401  # before PyTorch, as the command has it: it says how OpenMP's threads wait
+
+# isort: split
 import torch
 
 from semascope.kernels import Pattern, TopK, cpu

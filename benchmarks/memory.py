@@ -21,6 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import semascope  # noqa: F401  # before PyTorch, as the command has it: it says how OpenMP's threads wait
+
+# isort: split
 import torch
 from step import CASES
 

@@ -30,6 +30,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import semascope  # noqa: F401  # before PyTorch, as the command has it: it says how OpenMP's threads wait
+
+# isort: split
 import torch
 from peers.common import PEERS
 from quality_peers import PEERS_PYTHON, PeerCase, PeerError, Peers, as_autoencoder, cases_of

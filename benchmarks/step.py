@@ -27,6 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import semascope  # noqa: F401  # before PyTorch, as the command has it: it says how OpenMP's threads wait
+
+# isort: split
 import torch
 
 from semascope.kernels import Precision

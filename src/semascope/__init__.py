@@ -6,6 +6,7 @@ read, search and test the features. Everything that is public is listed here; a 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from semascope.training import TrainingConfig
 
 __version__ = "0.1.0"
+
+# The threads of OpenMP, which PyTorch brings, wait for work by spinning for a tenth of a second, on processors that our
+# own loops' threads want (docs/LOG.md has what that costs). Read once, when PyTorch is imported; a user's own choice
+# stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 __all__ = [
     "ActivationStore",
