@@ -35,7 +35,7 @@ from semascope.training.metrics import Meter
 from semascope.training.optimizer import RowAdam
 
 pytest.importorskip("triton", reason="Triton is for Linux")
-from semascope.kernels import gpu, gpu_encode, launch
+from semascope.kernels import gpu, gpu_encode, triton_launch
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 ROWS, WIDTH, FEATURES = 10, 6, 150
@@ -98,9 +98,9 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gathers by several uneven blocks of columns, and features with several parts."""
-    monkeypatch.setattr(launch, "CACHE_BYTES", 0)
-    monkeypatch.setattr(launch, "LEAST_COLUMNS", 4)
-    monkeypatch.setattr(launch, "column_blocks", lambda _: 4)
+    monkeypatch.setattr(triton_launch, "CACHE_BYTES", 0)
+    monkeypatch.setattr(triton_launch, "LEAST_COLUMNS", 4)
+    monkeypatch.setattr(triton_launch, "column_blocks", lambda _: 4)
     monkeypatch.setattr(gpu, "column_blocks", lambda _: 4)
     monkeypatch.setattr(gpu, "LONG", 2)
 
@@ -245,10 +245,10 @@ def test_the_transposed_pattern_groups_entries_by_feature_and_fills_up_with_repe
 
 
 def test_wide_matrices_are_gathered_by_blocks_that_the_cache_holds() -> None:
-    assert launch.column_blocks(torch.empty(8192, 2304, device="meta")) == 512
-    assert launch.column_blocks(torch.empty(65_536, 2304, device="meta")) == 64
-    assert launch.column_blocks(torch.empty(1 << 20, 2304, device="meta")) == 1024
-    assert launch.column_blocks(torch.empty(100, 6, device="meta")) == 8
+    assert triton_launch.column_blocks(torch.empty(8192, 2304, device="meta")) == 512
+    assert triton_launch.column_blocks(torch.empty(65_536, 2304, device="meta")) == 64
+    assert triton_launch.column_blocks(torch.empty(1 << 20, 2304, device="meta")) == 1024
+    assert triton_launch.column_blocks(torch.empty(100, 6, device="meta")) == 8
 
 
 @pytest.mark.usefixtures("on_gpu")

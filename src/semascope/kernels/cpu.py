@@ -1,8 +1,7 @@
 """The kernels on the CPU: matrix products and gathers by PyTorch, everything else by compiled loops; twins of
 `reference`.
 
-What each part costs beside the product is measured by
-`benchmarks/kernels.py` and kept in docs/LOG.md.
+What each part costs beside the product is measured by `benchmarks/kernels.py` and kept in docs/LOG.md.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semascope.kernels import loops, memory
+from semascope.kernels import memory
+from semascope.kernels import numba_loops as loops
 from semascope.kernels.cpu_encode import arrays, encode
 from semascope.kernels.pattern import Pattern, Transposed
 from semascope.kernels.reference import merge_rows, touched_sums

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semascope.kernels import loops
+from semascope.kernels import numba_select as loops
+from semascope.kernels.numba_loops import dots
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 from semascope.kernels.threads import over_rows
@@ -147,7 +148,7 @@ class _Above:
             return pattern, values_K
         x, W = arrays(self.problem.x_BD, self.problem.W_FD)
         entries = arrays(pattern.row_offsets, pattern.feature_ids)
-        over_rows(loops.dots, pattern.n_rows, *entries, x, W, *arrays(values_K))
+        over_rows(dots, pattern.n_rows, *entries, x, W, *arrays(values_K))
         values_K += self.problem.b_F[pattern.feature_ids]
         threshold = self.threshold
         return _kept(pattern, values_K, threshold[pattern.feature_ids] if isinstance(threshold, Tensor) else threshold)

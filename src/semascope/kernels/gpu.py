@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semascope.kernels import triton_loops as loops
 from semascope.kernels.gpu_encode import encode
-from semascope.kernels.launch import LONG, column_blocks, dots, launch, power_of_two
+from semascope.kernels.triton_launch import LONG, column_blocks, dots, launch, power_of_two
 from semascope.kernels.pattern import Pattern, Transposed
 
 __all__ = [

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from semascope.kernels import triton_select as loops
 from semascope.kernels.cpu_encode import PRODUCT_ERROR, ROUNDING_ERROR, SPARE_CANDIDATES, SPARE_SHARE
-from semascope.kernels.launch import dots, launch, power_of_two
+from semascope.kernels.triton_launch import dots, launch, power_of_two
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 
