@@ -14,8 +14,8 @@ from torch import Tensor
 
 from semascope.kernels import triton_loops as loops
 from semascope.kernels.gpu_encode import encode
-from semascope.kernels.triton_launch import LONG, column_blocks, dots, launch, power_of_two
 from semascope.kernels.pattern import Pattern, Transposed
+from semascope.kernels.triton_launch import LONG, column_blocks, dots, launch, power_of_two
 
 __all__ = [
     "adam_rows",

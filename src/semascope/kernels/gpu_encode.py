@@ -18,9 +18,9 @@ from torch import Tensor
 
 from semascope.kernels import triton_select as loops
 from semascope.kernels.cpu_encode import PRODUCT_ERROR, ROUNDING_ERROR, SPARE_CANDIDATES, SPARE_SHARE
-from semascope.kernels.triton_launch import dots, launch, power_of_two
 from semascope.kernels.pattern import Pattern
 from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
+from semascope.kernels.triton_launch import dots, launch, power_of_two
 
 # Pre-activations of a chunk: 32 MiB in bfloat16, which an H100's cache holds.
 CHUNK_ENTRIES = 1 << 24
