@@ -208,7 +208,7 @@ def test_an_empty_batch_and_one_below_zero_have_no_entries() -> None:
 def dense(pattern: Pattern, rows_T: Tensor) -> Tensor:
     """A gradient by the pattern's features, with all its rows."""
     shape = (pattern.n_features, *rows_T.shape[1:])
-    return rows_T.new_zeros(shape).index_add_(0, pattern.transposed.features_T, rows_T)
+    return rows_T.new_zeros(shape).index_add_(0, pattern.transposed(gpu.transpose).features_T, rows_T)
 
 
 @pytest.mark.usefixtures("small_blocks", "on_gpu")

@@ -49,7 +49,8 @@ class _Preactivations(torch.autograd.Function):
         x_BD, W_FD = ctx.saved_tensors
         # The selections' gradients of a weight are summed by making one pattern of theirs, not one gradient of each.
         pattern, grad_K = row_by_row(ctx.patterns, [gradient.contiguous() for gradient in gradients])
-        kernels, by_feature = kernels_for(grad_K), pattern.transposed
+        kernels = kernels_for(grad_K)
+        by_feature = pattern.transposed(kernels.transpose)
         grad_b_T = kernels.touched_sums(pattern, grad_K)
         grad_W_TD = kernels.weight_gradient(pattern, grad_K, x_BD)
         # Every row of the batch has the same centre, so its gradient needs one sum of rows, not a matrix product:
@@ -84,7 +85,7 @@ class _Decode(torch.autograd.Function):
             grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
         else:
             grad_values_K, grad_W_TD = None, kernels.weight_gradient(pattern, values_K, grad_BD)
-        return grad_values_K, _rows(pattern.transposed, grad_W_TD, W_FD.shape), None
+        return grad_values_K, _rows(pattern.transposed(kernels.transpose), grad_W_TD, W_FD.shape), None
 
 
 class _DecodeWithSizes(torch.autograd.Function):
@@ -92,19 +93,20 @@ class _DecodeWithSizes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values_K: Tensor, W_FD: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
-        features_T = pattern.transposed.features_T
+        kernels = kernels_for(values_K)
+        features_T = pattern.transposed(kernels.transpose).features_T
         norms_T = torch.cat([W_FD[part_T].norm(dim=1) for part_T in features_T.split(ROWS_AT_ONCE)])
         norms_K = W_FD.new_zeros(pattern.n_features).index_copy_(0, features_T, norms_T)[pattern.feature_ids]
         ctx.save_for_backward(values_K, W_FD, norms_T, norms_K)
         ctx.pattern = pattern
-        return kernels_for(values_K).decode(pattern, values_K, W_FD), values_K * norms_K
+        return kernels.decode(pattern, values_K, W_FD), values_K * norms_K
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         grad_BD, grad_sizes_K = gradients[0].contiguous(), gradients[1]
-        pattern, by_feature = ctx.pattern, ctx.pattern.transposed
+        pattern, kernels = ctx.pattern, kernels_for(grad_BD)
+        by_feature = pattern.transposed(kernels.transpose)
         values_K, W_FD, norms_T, norms_K = ctx.saved_tensors
-        kernels = kernels_for(grad_BD)
         grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
         grad_values_K.addcmul_(grad_sizes_K, norms_K)
         # A norm grows along its row.

@@ -43,13 +43,13 @@ def code_gradient(pattern: Pattern, grad_BD: Tensor, W_FD: Tensor) -> Tensor:
 
 def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Tensor:
     """See `reference.weight_gradient`."""
-    by_feature = pattern.transposed
+    by_feature = pattern.transposed(transpose)
     return _weighted_sums(by_feature.row_ids, by_feature.offsets, values_K[by_feature.order], dense_BD)
 
 
 def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
     """See `reference.decode_gradients`; one pass over the entries of each feature for both."""
-    by_feature = pattern.transposed
+    by_feature = pattern.transposed(transpose)
     groups = len(by_feature.features_T)
     grad_values_K = torch.empty_like(values_K)
     grad_W_TD = memory.empty((groups, grad_BD.shape[1]), grad_BD.dtype)

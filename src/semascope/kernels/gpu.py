@@ -60,7 +60,7 @@ def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: 
 
 def touched_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
     """See `reference.touched_sums`."""
-    by_feature = pattern.transposed
+    by_feature = pattern.transposed(transpose)
     out_T = values_K.new_empty(by_feature.features_T.shape[0])
     values_K = values_K[by_feature.order]
     launch(loops.group_sums, out_T.shape, by_feature.offsets, values_K, out_T, ENTRIES=32, num_warps=1)
@@ -134,7 +134,7 @@ def _by_feature(
 ) -> tuple[Tensor, Tensor | None]:
     """For each feature with entries the sum of ``value · dense row`` [T, D], and, where W is given, ``⟨dense row, W
     row⟩`` of each entry [K]. A feature with more than LONG entries is summed in parts."""
-    by_feature, entries, width = pattern.transposed, values_K.shape[0], dense_BD.shape[1]
+    by_feature, entries, width = pattern.transposed(transpose), values_K.shape[0], dense_BD.shape[1]
     n_touched = by_feature.features_T.shape[0]
     starts_T, ends_T = by_feature.offsets[:-1], by_feature.offsets[1:]
     factors_K = values_K[by_feature.order]

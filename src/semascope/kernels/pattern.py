@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,12 +50,11 @@ class Pattern:
         """int64 [K]: the row of each entry."""
         return row_ids(self.row_offsets, self.feature_ids.shape[0])
 
-    @cached_property
-    def transposed(self) -> Transposed:
-        """The entries grouped by feature; computed once, by the backend of the device."""
-        from semascope.kernels.backend import kernels_for
-
-        return kernels_for(self.feature_ids).transpose(self)
+    def transposed(self, transpose: Callable[[Pattern], Transposed]) -> Transposed:
+        """The entries grouped by feature; computed once, by the first backend's ``transpose``."""
+        if "_transposed" not in self.__dict__:
+            self.__dict__["_transposed"] = transpose(self)
+        return self.__dict__["_transposed"]
 
     def codes(self, values_K: Tensor) -> Codes:
         """These places with values."""

@@ -60,11 +60,11 @@ def code_gradient(pattern: Pattern, grad_BD: Tensor, W_FD: Tensor) -> Tensor:
 
 
 def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Tensor:
-    """The rows of ``codesᵀ · dense`` that belong to features with entries (``pattern.transposed.features_T``): [T, D].
+    """The rows of ``codesᵀ · dense`` that belong to features with entries (`transpose`): [T, D].
 
     It is the gradient of `decode` in W, and of the pre-activations in the encoder's W; all other rows are zero.
     """
-    return (pattern.codes(values_K).to_dense().T @ dense_BD)[pattern.transposed.features_T]
+    return (pattern.codes(values_K).to_dense().T @ dense_BD)[pattern.transposed(transpose).features_T]
 
 
 def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: 
 def touched_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
     """[T]: the sum of the values of each feature with entries."""
     sums_F = values_K.new_zeros(pattern.n_features).index_add_(0, pattern.feature_ids, values_K)
-    return sums_F[pattern.transposed.features_T]
+    return sums_F[pattern.transposed(transpose).features_T]
 
 
 def transpose(pattern: Pattern) -> Transposed:

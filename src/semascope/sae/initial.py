@@ -88,9 +88,10 @@ def _directions_of_targets(autoencoder: SparseAutoencoder, sample_BD: Tensor, ta
     [(pattern, pre_K)] = encode(
         sample_BD, autoencoder.centre_D, autoencoder.W_enc_FD, autoencoder.b_enc_F, [Above(limits_F)]
     )
-    means_TO = kernels_for(pre_K).weight_gradient(pattern, pre_K.relu(), target_BO - autoencoder.b_dec_O)
+    kernels = kernels_for(pre_K)
+    means_TO = kernels.weight_gradient(pattern, pre_K.relu(), target_BO - autoencoder.b_dec_O)
     directions_FO = torch.ones_like(autoencoder.W_dec_FO)
-    by_feature = pattern.transposed
+    by_feature = pattern.transposed(kernels.transpose)
     occurring_T = by_feature.offsets.diff() > 0
     directions_FO[by_feature.features_T[occurring_T]] = means_TO[occurring_T]
     return directions_FO / directions_FO.norm(dim=1, keepdim=True).clamp_min(1e-12)
