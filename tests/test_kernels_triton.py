@@ -385,7 +385,7 @@ def test_a_step_of_topk_never_makes_the_host_wait(prefixes: tuple[float, ...], t
     trainer = Trainer(config, Columns(slice(0, dictionaries.WIDTH)), folder=tmp_path, device=DEVICE)
     trainer.initialize(dictionaries.activations(seed=9))
     trainer.begin(after_step=0)
-    trainer.dead_F = listed(3, 5, 8)
+    trainer.quiet_F = listed(3, 5, 8)
     buffer = MixingBuffer(capacity=32, batch=16, width=dictionaries.WIDTH, seed=0, device=DEVICE)
     batches = buffer.batches(iter(dictionaries.activations(rows=96).to(DEVICE).split(24)))
     next(batches)

@@ -260,10 +260,8 @@ def test_firing_is_counted_in_tokens_and_zeros_do_not_fire() -> None:
     for _ in range(4):
         record.update(one_row)
     assert record.tokens_seen == 4
-    dead = record.dead(after_tokens=4)
-    assert dead is not None
-    assert dead.tolist() == [1, 2]
-    assert record.dead(after_tokens=5) is None
+    assert record.silent(for_tokens=4).tolist() == [1, 2]
+    assert record.silent(for_tokens=5).tolist() == []
 
 
 def test_settings_left_open_are_resolved() -> None:

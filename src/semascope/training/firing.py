@@ -21,7 +21,6 @@ class FiringRecord:
         fired_at_K = torch.where(codes.values > 0, self.tokens_seen, 0)
         self.last_fired_F.scatter_reduce_(0, codes.feature_ids, fired_at_K, "amax")
 
-    def dead(self, after_tokens: int) -> Tensor | None:
-        """int64 ids of the features that have not fired in the last ``after_tokens`` tokens; None if there are none."""
-        dead_F = (self.tokens_seen - self.last_fired_F >= after_tokens).nonzero().flatten()
-        return dead_F if len(dead_F) else None
+    def silent(self, for_tokens: int) -> Tensor:
+        """int64 ids of the features that have not fired in the last ``for_tokens`` tokens."""
+        return (self.tokens_seen - self.last_fired_F >= for_tokens).nonzero().flatten()

@@ -18,6 +18,11 @@ from semascope.training.metrics import Meter, MetricsFile, finite
 from semascope.training.optimizer import RowAdam
 from semascope.training.schedules import learning_rate
 
+# A feature that has been silent for this part of the time after which it counts as dead is helped back to life.
+QUIET_SHARE = 0.5
+# Towards the end, learning is too slow for the L0 to recover from features that come back.
+REVIVING_SHARE = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -72,7 +77,7 @@ class Trainer:
             team=team,
         )
         self.firing = FiringRecord(self.held[1] - self.held[0], device=device)
-        self.dead_F: Tensor | None = None
+        self.quiet_F: Tensor | None = None
         self._dead_fraction = 0.0
         self._meter = Meter()
 
@@ -91,7 +96,7 @@ class Trainer:
         """Learn from a batch; ``step`` steps are done. No host synchronisation on a device."""
         x_BD, target_BO = self.columns.of(batch_BD)
         fraction, rows, own = step / self.config.steps, len(batch_BD), self.team.rows(len(batch_BD))
-        losses = self.autoencoder.loss(x_BD[own], Moment(fraction, self.dead_F, rows), target_BO[own])
+        losses = self.autoencoder.loss(x_BD[own], Moment(fraction, self.quiet_F, rows), target_BO[own])
         losses.total.backward()
         gradient_norm = self.optimizer.step(self.rate(fraction))
         self.firing.update(losses.codes, rows)
@@ -106,15 +111,16 @@ class Trainer:
     def end_interval(self, step: int, *, tokens_per_second: float) -> dict[str, float]:
         """Write a line of metrics about the steps since the last one, and look which features are dead.
 
-        Those that were dead all the while, and have had the auxiliary loss, are revived. Raises NumericalError when a
+        Those that were quiet all the while, and have had the auxiliary loss, are revived. Raises NumericalError when a
         figure is not finite.
         """
-        were_dead_F = self.dead_F
+        were_quiet_F = self.quiet_F
         self._look_for_dead()
-        if were_dead_F is not None and self.dead_F is not None and self.config.variant.auxiliary_coefficient:
-            still_dead_F = self.dead_F[torch.isin(self.dead_F, were_dead_F)]
-            if len(still_dead_F):
-                self.autoencoder.revive(still_dead_F, self._last_BD)
+        reviving = self.config.variant.auxiliary_coefficient and step <= REVIVING_SHARE * self.config.steps
+        if reviving and were_quiet_F is not None and self.quiet_F is not None:
+            still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
+            if len(still_quiet_F):
+                self.autoencoder.revive(still_quiet_F, self._last_BD)
         self._align()
         rate = self.rate((step - 1) / self.config.steps)
         values = self._meter.read(self.team) | {"dead_fraction": self._dead_fraction, "learning_rate": rate}
@@ -169,10 +175,11 @@ class Trainer:
         self.team.align(tensor for name, tensor in own.items() if not by_feature(name.partition("/")[0]))
 
     def _look_for_dead(self) -> None:
-        """Which features are dead, of those held here: a list, empty where only others have some."""
+        """Which features are quiet, of those held here (no list where nobody has any), and how many are dead."""
         assert self.config.dead_after_tokens is not None
         self.firing.last_fired_F = self.team.latest(self.firing.last_fired_F)
-        dead_F = self.firing.dead(self.config.dead_after_tokens)
-        count = sum(self.team.by_features(0 if dead_F is None else len(dead_F)))
-        self.dead_F = self.firing.last_fired_F[:0] if count and dead_F is None else dead_F
-        self._dead_fraction = count / self.config.features
+        quiet_F, dead_F = (
+            self.firing.silent(max(1, round(share * self.config.dead_after_tokens))) for share in (QUIET_SHARE, 1.0)
+        )
+        self.quiet_F = quiet_F if sum(self.team.by_features(len(quiet_F))) else None
+        self._dead_fraction = sum(self.team.by_features(len(dead_F))) / self.config.features
