@@ -131,7 +131,7 @@ def test_jumprelu_has_the_published_value_and_gradient(recipe: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["l1", "l1-l0", "jumprelu", "jumprelu-gemma-scope", "gated", "kl"])
-def test_revived_features_fire_as_often_as_features_do_on_average(name: str) -> None:
+def test_revived_features_fire_a_quarter_as_often_as_features_do_on_average(name: str) -> None:
     autoencoder, x = fresh(name).double(), activations(seed=3).double()
     dead = torch.tensor([2, 11, 29])
     with torch.no_grad():
@@ -140,8 +140,9 @@ def test_revived_features_fire_as_often_as_features_do_on_average(name: str) -> 
     assert not torch.isin(autoencoder.encode(x).feature_ids, dead).any()
     autoencoder.revive(dead, x)
     fired_F = torch.bincount(autoencoder.encode(x).feature_ids, minlength=FEATURES)
-    share = ROWS * (autoencoder.config.target_l0() or 32) / FEATURES
-    assert ((fired_F[dead] - share).abs() <= 1).all()
+    rows = round(ROWS * 0.25 * (autoencoder.config.target_l0() or 32) / FEATURES)
+    assert ((fired_F[dead] - rows).abs() <= 1).all()
+    assert (fired_F[dead] > 0).all()
     others = [feature for feature in range(FEATURES) if feature not in dead]
     for key, tensor in autoencoder.state_dict().items():
         rows = others if key.endswith(("_F", "_FD", "_FO")) else ...

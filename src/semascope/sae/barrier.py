@@ -20,6 +20,9 @@ from semascope.sae.initial import firing_limits
 BARRIER_RATE = 5.0
 # The L0 that trainings start with where none is asked for.
 STARTING_L0 = 32
+# How often revived features fire at first, relative to what all do on average: enough to learn from, and little enough
+# for the L0 to stay as it is asked for where many come back late.
+REVIVED_DENSITY = 0.25
 
 
 class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
@@ -32,7 +35,7 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
 
     @property
     def starting_l0(self) -> float:
-        """The L0 that features together have at the start, and that a revived one has its share of."""
+        """The L0 that features together have at the start."""
         return self.config.target_l0() or STARTING_L0
 
     def auxiliary_values(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
@@ -41,6 +44,6 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
 
     @torch.no_grad()
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Raise the biases of dead features until they fire as often on this batch as features do on average."""
-        limits_T = firing_limits(self, x_BD, self.starting_l0, among=dead_T)
+        """Raise the biases of dead features until they fire on some of this batch (`REVIVED_DENSITY`)."""
+        limits_T = firing_limits(self, x_BD, REVIVED_DENSITY * self.starting_l0, among=dead_T)
         self.b_enc_F[dead_T] += (self.least - limits_T).clamp_min(0)

@@ -185,7 +185,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         return pre_K
 
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Let dead features fire again where a bias or threshold keeps them from it, as often as others on this batch.
+        """Let dead features fire again, on some of this batch, where a bias or threshold keeps them from it.
 
         The auxiliary loss has given them a direction meanwhile. Where features compete, as in TopK, it alone revives
         them.

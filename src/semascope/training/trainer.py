@@ -20,8 +20,6 @@ from semascope.training.schedules import learning_rate
 
 # A feature that has been silent for this part of the time after which it counts as dead is helped back to life.
 QUIET_SHARE = 0.5
-# Towards the end, learning is too slow for the L0 to recover from features that come back.
-REVIVING_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +114,7 @@ class Trainer:
         """
         were_quiet_F = self.quiet_F
         self._look_for_dead()
-        reviving = self.config.variant.auxiliary_coefficient and step <= REVIVING_SHARE * self.config.steps
-        if reviving and were_quiet_F is not None and self.quiet_F is not None:
+        if were_quiet_F is not None and self.quiet_F is not None and self.config.variant.auxiliary_coefficient:
             still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
             if len(still_quiet_F):
                 self.autoencoder.revive(still_quiet_F, self._last_BD)
