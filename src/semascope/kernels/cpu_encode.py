@@ -207,9 +207,7 @@ def _kept(
 ) -> tuple[Pattern, Tensor]:
     """The entries above ``least``, or also those that equal it."""
     kept_K = values_K >= least if inclusive else values_K > least
-    before = torch.cat([pattern.row_offsets.new_zeros(1), kept_K.cumsum(0)])
-    offsets = before[pattern.row_offsets]
-    return Pattern(offsets, pattern.feature_ids[kept_K], pattern.n_features), values_K[kept_K]
+    return pattern.where(kept_K), values_K[kept_K]
 
 
 def _row_by_row(blocks: Sequence[tuple[Pattern, Tensor]]) -> tuple[Pattern, Tensor]:
