@@ -23,7 +23,7 @@ from semascope.cli.variants import variant_settings
 from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "train", "eval", "index", "features", "report")
+COMMANDS = ("demo", "train", "eval", "index", "features", "steer", "report")
 
 
 def semascope_(*arguments: str) -> Any:
@@ -68,6 +68,39 @@ def test_from_training_to_a_report(run: Path) -> None:
     )
     assert "Written" in semascope_("report", str(run)).output
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_steering_shows_both_texts(run: Path) -> None:
+    semascope_("index", str(run))
+    [strongest] = re.findall(r"#(\d+)", semascope_("features", str(run), "--sort", "-maximum", "--limit", "1").output)
+    arguments = ["steer", str(run), "Text 5: the square", "--max-tokens", "12", "--temperature", "0"]
+    shown = semascope_(*arguments, "-f", f"{strongest}=9x", "-f", f"{strongest}*=2 from reply")
+    assert shown.exit_code == 0, shown.output
+    assert f"{strongest}=9x" in shown.output
+    assert f"{strongest}*=2 from reply" in shown.output
+    given = json.loads(semascope_(*arguments, "-f", f"{strongest}=9x", "--json", "--samples", "2").output)
+    assert [(text["variant"], text["sample"]) for text in given["texts"]] == [
+        ("default", 0), ("steered", 0), ("default", 1), ("steered", 1),
+    ]  # fmt: skip
+    default, steered = (text["text"] for text in given["texts"][:2])
+    assert default != steered
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-f", "64=5x", "Hello"], "no feature 64"),
+        (["-f", "1=loud", "Hello"], "not a number"),
+        (["-f", "1=off", "Hello", "--temperature", "-1"], "no temperature"),
+        (["-f", "1=off", "Hello", "--chat"], "no chat template"),
+        (["-f", "1=off", "long " * 60], "shorten the prompt"),
+    ],
+)
+def test_steering_that_cannot_be_says_why(run: Path, arguments: list[str], message: str) -> None:
+    semascope_("index", str(run))
+    refused = semascope_("steer", str(run), *arguments)
+    assert refused.exit_code == 2
+    assert message in refused.output
 
 
 def test_search_finds_or_says_that_it_found_nothing(run: Path) -> None:

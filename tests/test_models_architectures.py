@@ -175,6 +175,32 @@ def test_a_splice_reaches_only_later_positions(models, tokens_BT):
     assert difference_BT[:, 4].min() > 1e-2
 
 
+def test_a_continuation_writes_what_the_model_itself_generates(models, tokens_BT):
+    _, wrapped, model = models
+    generated_BT = wrapped.generate(
+        tokens_BT, attention_mask=torch.ones_like(tokens_BT), max_new_tokens=12, do_sample=False, pad_token_id=0
+    )
+    continuation, written_BT = model.continuation(), tokens_BT
+    while written_BT.shape[1] < generated_BT.shape[1]:
+        next_B = continuation.extend(written_BT[:, continuation.length :]).argmax(1)
+        written_BT = torch.cat([written_BT, next_B[:, None]], dim=1)
+    assert torch.equal(written_BT, generated_BT)
+
+
+def test_a_continuation_with_replacements_is_a_splice_of_the_whole_window(models, tokens_BT):
+    _, _, model = models
+
+    def shift(found_BTD: torch.Tensor) -> torch.Tensor:
+        return found_BTD + torch.arange(WIDTH) / WIDTH
+
+    continuation = model.continuation()
+    for start, stop in ((0, 4), (4, 5), (5, 6), (6, 10)):
+        logits_BV = continuation.extend(tokens_BT[:, start:stop], {Site(1): shift})
+        assert continuation.length == stop
+        expected_BTV = model.splice(tokens_BT[:, :stop], Site(1), shift)
+        torch.testing.assert_close(logits_BV, expected_BTV[:, -1], atol=1e-4, rtol=1e-4)
+
+
 def test_promoted_is_the_last_step_of_the_model(models, tokens_BT):
     _, _, model = models
     read_BTD = model.activations(tokens_BT, Site(LAYERS - 1))

@@ -108,6 +108,16 @@ def test_codes_are_sparse_and_not_negative(name: str) -> None:
 
 @every_kind
 @every_variant
+def test_some_features_alone_are_what_all_together_are(name: str, kind: str) -> None:
+    autoencoder, x = slightly_trained(name, kind), activations(seed=4)
+    features = torch.tensor([7, 0, FEATURES - 1, 3])
+    torch.testing.assert_close(autoencoder.encode_some(x, features), autoencoder.encode(x).to_dense()[:, features])
+    with pytest.raises(MismatchError):
+        autoencoder.encode_some(x[:, 1:], features)
+
+
+@every_kind
+@every_variant
 def test_folding_changes_units_and_nothing_else(name: str, kind: str) -> None:
     autoencoder, x, scale = slightly_trained(name, kind), activations(seed=7), 0.037
     output_scale = scale if kind == "autoencoder" else 0.21

@@ -167,3 +167,17 @@ def test_byte_fallback_tokens_are_shown_as_their_character() -> None:
     (ids,) = tokenizer.encode(["the 日é🙂"])
     assert shown(ids, tokenizer)[-3:] == ["日", "é", "🙂"]
     assert shown([*ids[:-1], *tokenizer.encode(["a"])[0]], tokenizer)[-1] == "a"
+
+
+def test_a_request_is_written_in_the_chat_template():
+    tokenizer = byte_level()
+    assert not tokenizer.has_chat_template
+    with pytest.raises(ModelError, match="no chat template"):
+        tokenizer.encode_chat("the dog")
+    wrapped = tokenizer._wrapped
+    wrapped.chat_template = "<s>{{ messages[0]['content'] }}|{% if add_generation_prompt %}fox{% endif %}"
+    assert tokenizer.has_chat_template
+    assert tokenizer.decode(tokenizer.encode_chat("the dog")) == "<s>the dog|fox"
+    wrapped.chat_template = "{{ raise_exception('no single request') }}"
+    with pytest.raises(ModelError, match="does not take a single request"):
+        tokenizer.encode_chat("the dog")

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from semascope.errors import SemascopeError
     from semascope.features import FeatureIndex
     from semascope.models import LanguageModel, load_model
-    from semascope.records import Codes, Site
+    from semascope.records import Codes, Intervention, Site
     from semascope.runs import Run
     from semascope.sae import L1Config, SparseAutoencoder, TopKConfig, load_dictionary, save_dictionary
+    from semascope.steering import Steering
     from semascope.text import Corpus, CorpusConfig
     from semascope.training import TrainingConfig
 
@@ -39,6 +40,7 @@ __all__ = [
     "CorpusConfig",
     "EvaluationConfig",
     "FeatureIndex",
+    "Intervention",
     "L1Config",
     "LanguageModel",
     "ModelConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "SemascopeError",
     "Site",
     "SparseAutoencoder",
+    "Steering",
     "TopKConfig",
     "TrainingConfig",
     "load_dictionary",
@@ -65,6 +68,7 @@ _ROOMS = (
     "training",
     "features",
     "concepts",
+    "steering",
     "config",
     "runs",
 )

@@ -7,6 +7,7 @@ model at the site, F features of the dictionary, V vocabulary, K entries of a sp
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -14,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from semascope.errors import SiteError
+from semascope.errors import ConfigError, SiteError
 
 SiteKind = Literal["resid_pre", "resid_post", "mlp_in", "mlp_out", "attn_out"]
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
@@ -114,6 +115,15 @@ class Codes:
         dense = self.values.new_zeros(self.n_rows, self.n_features)
         return dense.index_put((self.row_ids(), self.feature_ids), self.values, accumulate=True)
 
+    def columns(self, features_n: Tensor) -> Tensor:
+        """[B, n]: the values of some features, whose ids are distinct, at every row; 0 where they are not active."""
+        found = self.values.new_zeros(self.n_rows, len(features_n))
+        rows_K = self.row_ids()
+        for column, feature in enumerate(features_n):
+            here_K = self.feature_ids == feature
+            found[rows_K[here_K], column] = self.values[here_K]
+        return found
+
     @classmethod
     def from_dense(cls, dense_BF: Tensor) -> Codes:
         """Keep the non-zero entries of a [B, F] tensor."""
@@ -127,3 +137,58 @@ def row_ids(row_offsets: Tensor, entries: int) -> Tensor:
     """int64 [K]: the row that each of the K = ``entries`` entries of a CSR matrix belongs to, without a host sync."""
     rows = torch.arange(row_offsets.shape[0] - 1, device=row_offsets.device)
     return torch.repeat_interleave(rows, row_offsets.diff(), output_size=entries)
+
+
+Operation = Literal["clamp", "add", "scale", "ablate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Holds at the positions where a feature's activation exceeds ``above``, as the model has it by itself.
+
+    ``in_maxima``: whether ``above`` counts in multiples of the feature's maximum, or is an activation.
+    """
+
+    feature: int
+    above: float = 0.0
+    in_maxima: bool = True
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.feature, self.above)
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """A change of one feature's activation while the model runs.
+
+    ``op``: "clamp" sets it to ``strength``, "add" adds ``strength`` (below zero too), "scale" multiplies it with
+    ``strength``, "ablate" sets it to 0. ``in_maxima``: whether the strength to clamp to or to add counts in multiples
+    of the feature's maximum in the index, or is an activation. ``start``: the first position that is changed, or
+    "reply" for what the model itself writes. ``where``: what must hold at a position. Raises ConfigError for numbers
+    that are none.
+    """
+
+    feature: int
+    op: Operation = "clamp"
+    strength: float = 0.0
+    in_maxima: bool = True
+    start: int | Literal["reply"] = 0
+    where: Condition | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.feature, self.strength)
+        if self.op not in get_args(Operation):
+            raise ConfigError(f"'{self.op}' is no operation: expected one of {', '.join(get_args(Operation))}")
+        _check_start(self.start)
+
+
+def _check_numbers(feature: object, strength: object) -> None:
+    if isinstance(feature, bool) or not isinstance(feature, int) or feature < 0:
+        raise ConfigError(f"{feature!r} is no feature: expected its number, from 0")
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
+        raise ConfigError(f"{strength!r} is no strength of feature {feature}: expected a finite number")
+
+
+def _check_start(start: object) -> None:
+    if start != "reply" and (isinstance(start, bool) or not isinstance(start, int) or start < 0):
+        raise ConfigError(f"an intervention cannot start at {start!r}: expected a position from 0, or 'reply'")

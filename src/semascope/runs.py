@@ -16,6 +16,7 @@ finished, and goes on with what it left unfinished.
 
 from __future__ import annotations
 
+import math
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from semascope import progress
-from semascope.activations import ActivationStore, LiveBatches, OutlierFilter, StoredBatches, harvest
+from semascope.activations import ActivationStore, LiveBatches, OutlierFilter, StoredBatches, harvest, massive_norm
 from semascope.concepts import EMBEDDED_SUITE, ConceptScore, score_concepts
 from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError, DamagedError, MismatchError
@@ -41,6 +42,7 @@ from semascope.records import ActivationBatch, TokenBatch
 from semascope.report import write_report
 from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_dictionary, save_dictionary
 from semascope.source import ActivationSource
+from semascope.steering import Steering
 from semascope.team import ALONE, Team
 from semascope.text import Corpus, Tokenizer, pieces
 from semascope.training import Columns, Trainer, read_metrics, train, whole
@@ -156,6 +158,19 @@ class Run:
         if not (self.folder / "features").exists():
             raise DamagedError(f"{self.folder} has no feature index yet: run 'semascope index {self.folder}'")
         return FeatureIndex.open(self.folder / "features")
+
+    @cached_property
+    def steering(self) -> Steering:
+        """The model with features that can be turned up and down, in multiples of their maxima in the index."""
+        medians = self._saved.metadata.get("recent_medians")
+        return Steering(
+            self.model,
+            self.site,
+            self.dictionary,
+            self.features.maxima(),
+            output_site=self.output_site,
+            massive_above=massive_norm(medians[0]) if medians else math.inf,
+        )
 
     @property
     def metrics(self) -> list[dict[str, float]]:

@@ -2,7 +2,7 @@
 
 from semascope.activations.harvest import harvest
 from semascope.activations.mix import MixingBuffer
-from semascope.activations.outliers import OutlierCounts, OutlierFilter
+from semascope.activations.outliers import OutlierCounts, OutlierFilter, massive_norm
 from semascope.activations.store import ActivationStore, StoreWriter
 from semascope.activations.streams import BatchStream, LiveBatches, StoredBatches
 
@@ -16,4 +16,5 @@ __all__ = [
     "StoreWriter",
     "StoredBatches",
     "harvest",
+    "massive_norm",
 ]

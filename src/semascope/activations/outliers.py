@@ -7,7 +7,7 @@ A model's residual stream parks enormous vectors on a few tokens (norms 100 time
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,4 +63,9 @@ class OutlierFilter:
         """Which norms are within the limit of a site."""
         norms_BT = activations_BTD.float().norm(dim=2)
         medians.append(norms_BT[:, 1:].median().item() if norms_BT.shape[1] > 1 else norms_BT.median().item())
-        return norms_BT <= MASSIVE_FACTOR * torch.tensor(list(medians)).median().item()
+        return norms_BT <= massive_norm(medians)
+
+
+def massive_norm(recent_medians: Iterable[float]) -> float:
+    """The norm above which an activation is massive, by a site's recent medians."""
+    return MASSIVE_FACTOR * torch.tensor(list(recent_medians)).median().item()

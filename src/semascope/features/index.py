@@ -98,6 +98,10 @@ class FeatureIndex:
         counts = self._query("SELECT n_active FROM summary ORDER BY feature")
         return np.array(counts, np.float64).reshape(-1) / self.n_tokens
 
+    def maxima(self) -> NDArray[np.float64]:
+        """The largest activation of each feature, [F]; 0 for a dead one."""
+        return np.array(self._query("SELECT maximum FROM summary ORDER BY feature"), np.float64).reshape(-1)
+
     def top(self, feature: int, n: int = 20, *, context: Context = Context()) -> list[Example]:
         """The ``n`` windows in which the feature is strongest, one example each, near-duplicates folded.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semascope.errors import ConfigError
-from semascope.models.base import LanguageModel, Replacement
+from semascope.models.base import Continuation, LanguageModel, Replacement
 from semascope.models.cpu import keep_freed_memory
 from semascope.models.embedded import MODELS, embedded_folder, load_embedded
 from semascope.models.huggingface import HuggingFaceModel
@@ -18,6 +18,7 @@ from semascope.text.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokeni
 __all__ = [
     "DEFAULT_MODEL",
     "EMBEDDED_MODELS",
+    "Continuation",
     "HuggingFaceModel",
     "LanguageModel",
     "Replacement",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -13,6 +13,27 @@ from semascope.text.tokenizer import Tokenizer
 
 Replacement = Callable[[Tensor], Tensor]
 """Takes the activation [B, T, D] at a site and returns what the model goes on with: same shape, same device."""
+
+NO_REPLACEMENTS: Mapping[Site, Replacement] = {}
+
+
+class Continuation(Protocol):
+    """B windows of the same length that grow; what was computed of their earlier positions is kept, not repeated.
+
+    It begins without a position, and can be dropped at any time. Errors as in `LanguageModel`.
+    """
+
+    @property
+    def length(self) -> int:
+        """How many positions each window has so far."""
+        ...
+
+    def extend(self, tokens_BT: Tensor, replacements: Mapping[Site, Replacement] = NO_REPLACEMENTS) -> Tensor:
+        """Append T tokens to each window: the logits [B, V] for the token that follows, in the model's dtype.
+
+        ``replacements``: as in `LanguageModel.splice`, for each of some sites; they see the new positions alone.
+        """
+        ...
 
 
 class LanguageModel(Protocol):
@@ -58,6 +79,11 @@ class LanguageModel(Protocol):
         """The tokenizer that the model was trained with."""
         ...
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The token ids by which the model says that its text is at an end."""
+        ...
+
     def width(self, site: Site) -> int:
         """D, the number of dimensions of the activations at a site."""
         ...
@@ -76,6 +102,10 @@ class LanguageModel(Protocol):
 
     def splice(self, tokens_BT: Tensor, site: Site, replace: Replacement) -> Tensor:
         """The logits [B, T, V] when ``replace(activation)`` stands in place of the activation at the site."""
+        ...
+
+    def continuation(self) -> Continuation:
+        """Windows to be written on, token by token."""
         ...
 
     def promoted(self, directions_ND: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from semascope.errors import ModelError, SiteError
 from semascope.models import cpu
-from semascope.models.base import Replacement
-from semascope.models.sites import Sites
+from semascope.models.base import Continuation, Replacement
+from semascope.models.continuation import CachedContinuation
+from semascope.models.sites import Sites, replacing
 from semascope.records import Site
 from semascope.text.tokenizer import Tokenizer
 
@@ -71,6 +72,13 @@ class HuggingFaceModel:
         return self._wrapped.device
 
     @property
+    def stop_ids(self) -> frozenset[int]:
+        generation: Any = self._wrapped.generation_config
+        declared = getattr(generation, "eos_token_id", None)
+        ends = declared if isinstance(declared, list) else [declared]
+        return frozenset(id for id in (*ends, self.tokenizer.separator_id) if id is not None)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the residual stream, in which activations and logits are returned."""
         return self._dtype
@@ -108,20 +116,11 @@ class HuggingFaceModel:
     def splice(self, tokens_BT: Tensor, site: Site, replace: Replacement) -> Tensor:
         tokens_BT = self._checked(tokens_BT)
         place = self._sites.place(site)
-
-        def visit(found_BTD: Tensor) -> Tensor:
-            # Inside a block that computes in a lower precision, the replacement is still computed in the model's own.
-            with torch.autocast(self.device.type, enabled=False):
-                replaced = replace(found_BTD.to(self._dtype))
-            if replaced.shape != found_BTD.shape:
-                raise SiteError(
-                    f"the replacement of the activation at {site} has shape {list(replaced.shape)}: "
-                    f"{list(found_BTD.shape)} was expected, the shape of the activation"
-                )
-            return replaced.to(found_BTD.dtype)
-
-        with torch.inference_mode(), place.attach(visit):
+        with torch.inference_mode(), place.attach(replacing(replace, site, self._dtype)):
             return self._run(tokens_BT)
+
+    def continuation(self) -> Continuation:
+        return CachedContinuation(self._wrapped, self._sites, self._dtype, check=self._checked)
 
     def promoted(self, directions_ND: Tensor) -> Tensor:
         width = int(self._config.hidden_size)
@@ -171,15 +170,16 @@ class HuggingFaceModel:
                 return
         raise ModelError(f"'{self.name}' does not compute {', '.join(map(str, waiting))}: choose another site")
 
-    def _checked(self, tokens_BT: Tensor) -> Tensor:
+    def _checked(self, tokens_BT: Tensor, before: int = 0) -> Tensor:
+        """``before``: how many positions come before these tokens."""
         if tokens_BT.dim() != 2 or tokens_BT.numel() == 0 or tokens_BT.is_floating_point():
             raise ModelError(
                 f"token ids of shape {list(tokens_BT.shape)} and type {tokens_BT.dtype} cannot be run: "
                 "integers of shape [windows, positions] were expected, at least one of each"
             )
-        if tokens_BT.shape[1] > self.context_limit:
+        if before + tokens_BT.shape[1] > self.context_limit:
             raise ModelError(
-                f"a window of {tokens_BT.shape[1]} tokens is longer than the {self.context_limit} tokens that "
+                f"a window of {before + tokens_BT.shape[1]} tokens is longer than the {self.context_limit} tokens that "
                 f"'{self.name}' can see at once: shorten the prompt or choose shorter windows"
             )
         lowest, highest = (int(end) for end in tokens_BT.aminmax())

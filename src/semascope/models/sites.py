@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from semascope.errors import ModelError, SiteError
+from semascope.models.base import Replacement
 from semascope.records import Site
 
 Visitor = Callable[[Tensor], Tensor | None]
@@ -57,6 +59,26 @@ def _input_hook(visit: Visitor, module: nn.Module) -> Callable[[nn.Module, Any, 
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, name: changed})
 
     return hook
+
+
+def replacing(replace: Replacement, site: Site, dtype: torch.dtype) -> Visitor:
+    """The visitor that puts a replacement in the activation's place. ``dtype``: that of the model.
+
+    It raises SiteError when the replacement is of another shape.
+    """
+
+    def visit(found_BTD: Tensor) -> Tensor:
+        # Inside a block that computes in a lower precision, the replacement is still computed in the model's own.
+        with torch.autocast(found_BTD.device.type, enabled=False):
+            replaced = replace(found_BTD.to(dtype))
+        if replaced.shape != found_BTD.shape:
+            raise SiteError(
+                f"the replacement of the activation at {site} has shape {list(replaced.shape)}: "
+                f"{list(found_BTD.shape)} was expected, the shape of the activation"
+            )
+        return replaced.to(found_BTD.dtype)
+
+    return visit
 
 
 class Sites:

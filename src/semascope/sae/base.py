@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from semascope.errors import MismatchError
-from semascope.kernels import Pattern, Precision, Selection, decode, encode
+from semascope.kernels import Above, Pattern, Precision, Selection, decode, encode
 from semascope.records import Codes
 from semascope.sae.candidates import pick_among_all
 from semascope.sae.reconstruction import Reconstruction, reconstruction
@@ -242,6 +242,32 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
             )
         [(pattern, pre_K)] = encode(x_BD, self.centre_D, self.W_enc_FD, self.b_enc_F, [self.selection()])
         return pattern.codes(self.activation(pattern, pre_K))
+
+    @torch.no_grad()
+    def encode_some(self, x_BD: Tensor, features_n: Tensor) -> Tensor:
+        """[B, n]: the activations of n features (distinct ids) alone, as `encode` gives them; errors as there.
+
+        Where a feature's own pre-activation decides whether it is active, nothing is computed of the others. Where
+        features compete, the others are computed only of rows that one of these may be active in.
+        """
+        if x_BD.shape[1] != self.width:
+            return self.encode(x_BD).columns(features_n)  # which says what is wrong
+        centred_BD = x_BD if self.centre_D is None else x_BD - self.centre_D
+        pre_Bn = centred_BD @ self.W_enc_FD[features_n].T + self.b_enc_F[features_n]
+        found_Bn = torch.zeros_like(pre_Bn)
+        match self.selection():
+            case Above(threshold):
+                if isinstance(threshold, Tensor) and threshold.ndim:
+                    threshold = threshold[features_n]
+                kept_Bn = pre_Bn > threshold
+                ids_K = features_n.expand_as(pre_Bn)[kept_Bn]
+                pattern = Pattern.from_counts(kept_Bn.sum(dim=1), ids_K, self.features)
+                found_Bn[kept_Bn] = self.activation(pattern, pre_Bn[kept_Bn])
+            case _:
+                rows = (pre_Bn > 0).any(dim=1).nonzero().flatten()
+                if len(rows):
+                    found_Bn[rows] = self.encode(x_BD[rows]).columns(features_n)
+        return found_Bn
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:

@@ -29,8 +29,20 @@ class Tokenizer(Protocol):
         """The end-of-text id that stands between packed documents."""
         ...
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model was tuned to answer, and says how a conversation is written."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, without special tokens."""
+        ...
+
+    def encode_chat(self, request: str) -> list[int]:
+        """The token ids of a conversation that begins with a person's request, up to where the model answers.
+
+        Raises ModelError when the model has no chat template, or one that cannot be used.
+        """
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -90,9 +102,31 @@ class HuggingFaceTokenizer:
             return []
         return _ids(self._wrapped, list(texts), special=False)
 
+    @property
+    def has_chat_template(self) -> bool:
+        return self._wrapped.chat_template is not None
+
+    def encode_chat(self, request: str) -> list[int]:
+        if not self.has_chat_template:
+            raise _no_chat(self._wrapped.name_or_path)
+        try:
+            ids = self._wrapped.apply_chat_template(
+                [{"role": "user", "content": request}], add_generation_prompt=True, return_dict=False
+            )
+        except Exception as error:  # a template is a program, and raises what it likes
+            raise ModelError(
+                f"the chat template of '{self._wrapped.name_or_path}' does not take a single request ({error}): "
+                "let the model go on with a plain text instead"
+            ) from error
+        return cast(list[int], ids)
+
     def decode(self, ids: Sequence[int]) -> str:
         text = self._wrapped.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return cast(str, text)
+
+
+def _no_chat(name: str) -> ModelError:
+    return ModelError(f"'{name}' has no chat template: let it go on with a plain text instead")
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, special: bool) -> list[list[int]]:
@@ -121,9 +155,13 @@ class ByteTokenizer:
     vocabulary = 257
     bos_id = None
     separator_id = _END
+    has_chat_template = False
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [list(text.encode()) for text in texts]
+
+    def encode_chat(self, request: str) -> list[int]:
+        raise _no_chat("tiny")
 
     def decode(self, ids: Sequence[int]) -> str:
         shown = b"".join(b"<end>" if id == self._END else bytes([id]) for id in ids)
