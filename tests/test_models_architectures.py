@@ -63,7 +63,13 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "mpt": lambda: MptConfig(vocab_size=VOCABULARY, d_model=WIDTH, n_layers=LAYERS, n_heads=4, max_seq_len=CONTEXT),
     "bloom": lambda: BloomConfig(**COMMON, hidden_size=WIDTH, n_layer=LAYERS, n_head=4),
 }
-UNAVAILABLE = {"opt": {"mlp_in", "mlp_out"}, "mpt": {"mlp_out"}, "bloom": {"mlp_out", "attn_out"}}
+UNAVAILABLE = {
+    "mixtral": {"neurons"},
+    "opt": {"mlp_in", "mlp_out", "neurons"},
+    "mpt": {"mlp_out"},
+    "bloom": {"mlp_out", "attn_out"},
+}
+NEURONS = {"gpt2": 128, "falcon": 128, "mpt": 128, "bloom": 128}  # elsewhere as many as intermediate_size
 # Blocks that add the outputs of attention and MLP to the residual stream as they are.
 PLAIN_RESIDUAL = ["llama", "mistral", "mixtral", "qwen2", "qwen3", "phi", "neox", "neox-sequential", "gpt2", "falcon"]
 
@@ -116,7 +122,9 @@ def test_every_site_in_one_pass_is_every_site_alone(models, tokens_BT):
     together = model.activations_at(tokens_BT, sites)
     assert list(together) == sites
     for site in sites:
-        assert together[site].shape == (*tokens_BT.shape, WIDTH)
+        width = NEURONS.get(architecture, 48) if site.kind == "neurons" else WIDTH
+        assert together[site].shape == (*tokens_BT.shape, width)
+        assert model.width(site) == width
         torch.testing.assert_close(model.activations(tokens_BT, site), together[site])
 
 
@@ -199,6 +207,49 @@ def test_a_continuation_with_replacements_is_a_splice_of_the_whole_window(models
         assert continuation.length == stop
         expected_BTV = model.splice(tokens_BT[:, :stop], Site(1), shift)
         torch.testing.assert_close(logits_BV, expected_BTV[:, -1], atol=1e-4, rtol=1e-4)
+
+
+def test_neurons_are_what_the_last_layer_of_the_mlp_takes(models, tokens_BT):
+    architecture, _, model = models
+    if UNAVAILABLE.get(architecture, set()) & {"neurons", "mlp_out"}:
+        return  # no neurons, or an output that more is added to
+    down = model._sites.place(Site(1, "neurons")).module
+    read = model.activations_at(tokens_BT, [Site(1, "neurons"), Site(1, "mlp_out")])
+    torch.testing.assert_close(down(read[Site(1, "neurons")]), read[Site(1, "mlp_out")])
+
+
+def test_the_gradient_is_what_small_changes_do(models, tokens_BT):
+    architecture, _, model = models
+    generator = torch.Generator().manual_seed(2)
+    weights_BV = torch.randn(len(tokens_BT), VOCABULARY, generator=generator) / 8
+    for site in [site for site in available(architecture) if site.layer == 1]:
+        found = model.sensitivity(tokens_BT, site, lambda logits_BTV: (logits_BTV[:, -1] * weights_BV).sum())
+        torch.testing.assert_close(found.logits_BTV, model.logits(tokens_BT))
+        torch.testing.assert_close(found.activation_BTD, model.activations(tokens_BT, site))
+        assert not found.gradient_BTD.requires_grad
+        assert found.gradient_BTD.norm() > 0
+        # Along the gradient, where the change is largest; Transformers computes norms in float32 whatever the type.
+        direction_BTD = found.gradient_BTD / found.gradient_BTD.norm()
+
+        def score(step: float, site: Site = site, direction_BTD: torch.Tensor = direction_BTD) -> torch.Tensor:
+            changed_BTV = model.splice(tokens_BT, site, lambda x_BTD: x_BTD + step * direction_BTD)
+            return (changed_BTV[:, -1] * weights_BV).sum()
+
+        slopes = [(score(step) - score(-step)) / (2 * step) for step in (4e-3, 8e-3)]
+        slope = (4 * slopes[0] - slopes[1]) / 3  # without the term in step²
+        torch.testing.assert_close(slope, found.gradient_BTD.norm(), rtol=2e-3, atol=0)
+
+
+def test_a_branch_is_a_splice_of_each_row(models, tokens_BT):
+    architecture, _, model = models
+    generator = torch.Generator().manual_seed(3)
+    for site in [site for site in available(architecture) if site.layer == 1]:
+        shape = (5, tokens_BT.shape[1], model.width(site))
+        instead_NTD = torch.randn(shape, generator=generator)
+        spliced_NTV = model.splice(tokens_BT[:1].expand(5, -1), site, lambda _, new=instead_NTD: new.clone())
+        torch.testing.assert_close(model.branch(tokens_BT[0], site, instead_NTD), spliced_NTV[:, -1])
+    with pytest.raises(SiteError, match=r"\[5, 10, 31\] .* \['N', 10, 32\] was expected"):
+        model.branch(tokens_BT[0], Site(1), torch.zeros(5, 10, 31))
 
 
 def test_promoted_is_the_last_step_of_the_model(models, tokens_BT):

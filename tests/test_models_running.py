@@ -110,7 +110,12 @@ def test_hooks_are_removed_when_a_replacement_fails(tiny, tokens_BT):
     ],
 )
 def test_tokens_that_cannot_be_run(tiny, tokens, message):
-    for run in (tiny.logits, lambda t: tiny.activations(t, Site(0)), lambda t: tiny.splice(t, Site(0), torch.clone)):
+    for run in (
+        tiny.logits,
+        lambda t: tiny.activations(t, Site(0)),
+        lambda t: tiny.splice(t, Site(0), torch.clone),
+        lambda t: tiny.sensitivity(t, Site(0), torch.sum),
+    ):
         with pytest.raises(ModelError, match=message):
             run(tokens)
 
@@ -135,6 +140,13 @@ def test_fast_precision_is_close_and_stays_inside_the_model(tiny, tokens_BT):
     ):
         assert read.dtype == torch.float32
         assert 0 < (read - expected).norm() / expected.norm() < 0.03
+    for site in (Site(1), Site(2, "mlp_out"), Site(2, "neurons")):
+        gradient, expected = (
+            model.sensitivity(tokens_BT, site, lambda logits_BTV: logits_BTV[:, -1, 3].sum()).gradient_BTD
+            for model in (fast, tiny)
+        )
+        assert gradient.dtype == torch.float32
+        assert 0 < (gradient - expected).norm() / expected.norm() < 0.06
     with pytest.raises(ArithmeticError):
         fast.splice(tokens_BT, Site(1, "mlp_out"), lambda _: (_ for _ in ()).throw(ArithmeticError))
     assert not torch.is_autocast_enabled("cpu")

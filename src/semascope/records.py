@@ -17,7 +17,9 @@ from torch import Tensor
 
 from semascope.errors import ConfigError, SiteError
 
-SiteKind = Literal["resid_pre", "resid_post", "mlp_in", "mlp_out", "attn_out"]
+SiteKind = Literal["resid_pre", "resid_post", "mlp_in", "mlp_out", "attn_out", "neurons"]
+"""``neurons`` are the hidden activations inside an MLP, which its last linear layer takes."""
+
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 
 
@@ -27,6 +29,11 @@ class Site:
 
     layer: int
     kind: SiteKind = "resid_post"
+
+    @property
+    def writes_residual(self) -> bool:
+        """Whether directions there are directions of the residual stream: its own, or what is added to it."""
+        return self.kind not in ("mlp_in", "neurons")
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.layer}"

@@ -271,10 +271,9 @@ class Run:
                     shown.advance(len(activations))
                     if rows >= wanted:
                         break
-            in_residual_stream = self.output_site.kind != "mlp_in"
             builder.finish(
                 dictionary.W_dec_FO.detach(),
-                promoted=self.model.promoted if in_residual_stream else None,
+                promoted=self.model.promoted if self.output_site.writes_residual else None,
                 token_text=lambda token: pieces([token], tokenizer)[0].text,
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,6 +35,22 @@ class Continuation(Protocol):
         ``replacements``: as in `LanguageModel.splice`, for each of some sites; they see the new positions alone.
         """
         ...
+
+
+Score = Callable[[Tensor], Tensor]
+"""Takes logits [B, T, V] and returns one number, by differentiable operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How a number that is made of the logits changes with the activation at a site.
+
+    ``logits_BTV``, ``activation_BTD`` and ``gradient_BTD`` are in the model's dtype and free of any graph.
+    """
+
+    logits_BTV: Tensor
+    activation_BTD: Tensor
+    gradient_BTD: Tensor
 
 
 class LanguageModel(Protocol):
@@ -106,6 +123,21 @@ class LanguageModel(Protocol):
 
     def continuation(self) -> Continuation:
         """Windows to be written on, token by token."""
+        ...
+
+    def sensitivity(self, tokens_BT: Tensor, site: Site, score: Score) -> Sensitivity:
+        """The gradient of ``score(logits)`` in the activation at the site, from one pass forward and one backward.
+
+        The activations of all positions count as independent of each other: only what lies behind the site is
+        differentiated.
+        """
+        ...
+
+    def branch(self, tokens_T: Tensor, site: Site, instead_NTD: Tensor) -> Tensor:
+        """[N, V]: the logits for what follows a window, for each of N other activations of it at the site.
+
+        What lies before the site is computed once and not N times, where the site is in the residual stream.
+        """
         ...
 
     def promoted(self, directions_ND: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -12,7 +14,7 @@ from transformers import PreTrainedModel
 
 from semascope.errors import ModelError, SiteError
 from semascope.models import cpu
-from semascope.models.base import Continuation, Replacement
+from semascope.models.base import Continuation, Replacement, Score, Sensitivity
 from semascope.models.continuation import CachedContinuation
 from semascope.models.sites import Sites, replacing
 from semascope.records import Site
@@ -84,8 +86,7 @@ class HuggingFaceModel:
         return self._dtype
 
     def width(self, site: Site) -> int:
-        self._sites.place(site)
-        return int(self._config.hidden_size)
+        return self._sites.width(site)
 
     def activations(self, tokens_BT: Tensor, site: Site) -> Tensor:
         return self.activations_at(tokens_BT, [site])[site]
@@ -100,9 +101,7 @@ class HuggingFaceModel:
         }
         if not read:
             return read
-        rows_per_pass = n_rows
-        if self.device.type == "cpu":
-            rows_per_pass = max(1, cpu.TOKENS_PER_PASS // n_positions)
+        rows_per_pass = self._rows_per_pass(n_rows, n_positions)
         for first in range(0, n_rows, rows_per_pass):
             rows = slice(first, first + rows_per_pass)
             self._read_into({site: values_BTD[rows] for site, values_BTD in read.items()}, tokens_BT[rows])
@@ -122,6 +121,46 @@ class HuggingFaceModel:
     def continuation(self) -> Continuation:
         return CachedContinuation(self._wrapped, self._sites, self._dtype, check=self._checked)
 
+    def sensitivity(self, tokens_BT: Tensor, site: Site, score: Score) -> Sensitivity:
+        tokens_BT = self._checked(tokens_BT)
+        leaves: list[Tensor] = []
+
+        def visit(found_BTD: Tensor) -> Tensor:
+            leaves.append(found_BTD.detach().to(self._dtype, copy=True).requires_grad_())
+            # A copy, because some models add to it in place.
+            return leaves[-1].to(found_BTD.dtype, copy=True)
+
+        # No weight asks for a gradient, so the graph begins at the site.
+        with torch.enable_grad(), self._sites.place(site).attach(visit):
+            logits_BTV = self._run(tokens_BT)
+            [gradient_BTD] = torch.autograd.grad(score(logits_BTV), leaves)
+        [activation_BTD] = leaves
+        return Sensitivity(logits_BTV.detach(), activation_BTD.detach(), gradient_BTD)
+
+    def branch(self, tokens_T: Tensor, site: Site, instead_NTD: Tensor) -> Tensor:
+        tokens_1T = self._checked(tokens_T[None])
+        expected = [tokens_T.shape[0], self.width(site)]
+        if instead_NTD.dim() != 3 or list(instead_NTD.shape[1:]) != expected:
+            raise SiteError(
+                f"activations of shape {list(instead_NTD.shape)} cannot stand at {site} of a window of "
+                f"{len(tokens_T)} tokens: {['N', *expected]} was expected"
+            )
+        once = site.kind in ("resid_pre", "resid_post") and self._takes_more_rows
+        place = self._sites.place(site)
+        logits_NV = torch.empty(len(instead_NTD), self.vocabulary, dtype=self.dtype, device=self.device)
+        rows_per_pass = self._rows_per_pass(len(instead_NTD), len(tokens_T))
+        for first in range(0, len(instead_NTD), rows_per_pass):
+            rows = slice(first, first + rows_per_pass)
+            part_BTD = instead_NTD[rows].to(self.device)
+            tokens_BT = tokens_1T if once else tokens_1T.expand(len(part_BTD), -1)
+
+            def visit(found_BTD: Tensor, part_BTD: Tensor = part_BTD) -> Tensor:
+                return part_BTD.to(found_BTD.dtype, copy=True)
+
+            with torch.inference_mode(), place.attach(visit):
+                logits_NV[rows] = self._run(tokens_BT, last_only=True)[:, -1]
+        return logits_NV
+
     def promoted(self, directions_ND: Tensor) -> Tensor:
         width = int(self._config.hidden_size)
         if directions_ND.dim() != 2 or directions_ND.shape[1] != width:
@@ -139,9 +178,26 @@ class HuggingFaceModel:
             effect_NV = logits_NV[:-1] - logits_NV[-1]
             return effect_NV.sub_(effect_NV.mean(dim=1, keepdim=True))
 
-    def _run(self, tokens_BT: Tensor) -> Tensor:
+    def _run(self, tokens_BT: Tensor, *, last_only: bool = False) -> Tensor:
         # No attention mask: windows have no padding, and without a mask the fast causal kernels can be used.
-        return self._wrapped(tokens_BT, use_cache=False).logits
+        options = {"logits_to_keep": 1} if last_only and self._keeps_last_logits else {}
+        return self._wrapped(tokens_BT, use_cache=False, **options).logits
+
+    def _rows_per_pass(self, n_rows: int, n_positions: int) -> int:
+        return max(1, cpu.TOKENS_PER_PASS // n_positions) if self.device.type == "cpu" else n_rows
+
+    @cached_property
+    def _keeps_last_logits(self) -> bool:
+        return "logits_to_keep" in inspect.signature(self._wrapped.forward).parameters
+
+    @cached_property
+    def _takes_more_rows(self) -> bool:
+        """Whether more rows may leave a block than came in, which is not so where each row has its own positions."""
+        with torch.inference_mode(), self._sites.place(Site(0)).attach(lambda found_BTD: torch.cat([found_BTD] * 2)):
+            try:
+                return self._run(torch.zeros(1, 2, dtype=torch.int64, device=self.device)).shape[0] == 2
+            except RuntimeError:
+                return False
 
     def _read_into(self, destinations: dict[Site, Tensor], tokens_BT: Tensor) -> None:
         waiting = set(destinations)

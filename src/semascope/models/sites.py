@@ -1,8 +1,9 @@
 """Where the sites are inside a model: found by structure, for any causal language model of Transformers.
 
 The blocks are the list of as many modules as the configuration counts layers. In a block, attention is the child
-whose forward pass takes an attention mask, and the MLP is what remains of the children that hold matrices. Names play
-no part, so that a new architecture needs no entry in a table.
+whose forward pass takes an attention mask, and the MLP is what remains of the children that hold matrices. Neurons are
+what the one linear layer of the MLP takes that leads back to the width of the residual stream. Names play no
+part, so that a new architecture needs no entry in a table.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from semascope.errors import ModelError, SiteError
 from semascope.models.base import Replacement
@@ -86,11 +88,17 @@ class Sites:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = type(model).__name__
+        self._width = int(model.config.get_text_config(decoder=True).hidden_size)
         self.blocks = _find_blocks(model)
 
     @property
     def n_layers(self) -> int:
         return len(self.blocks)
+
+    def width(self, site: Site) -> int:
+        """The number of dimensions at a site. Raises SiteError when the model has no such site."""
+        module = self.place(site).module
+        return _sizes(module)[0] if site.kind == "neurons" else self._width
 
     def place(self, site: Site) -> Place:
         """Raises SiteError when the model has no such site."""
@@ -111,6 +119,8 @@ class Sites:
                 return Place(_without_residual(_find_mlp(block, site), site), "output")
             case "attn_out":
                 return Place(_without_residual(_find_attention(block, site), site), "output")
+            case "neurons":
+                return Place(_find_down_projection(_find_mlp(block, site), site, self._width), "input")
 
 
 def _find_blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -156,6 +166,24 @@ def _find_mlp(block: nn.Module, site: Site) -> nn.Module:
     else:
         problem = "has no MLP"
     raise SiteError(f"there is no site {site}: {type(block).__name__} {problem}; {_residual_instead(site)}")
+
+
+def _find_down_projection(mlp: nn.Module, site: Site, width: int) -> nn.Module:
+    linear = [module for module in mlp.modules() if isinstance(module, (nn.Linear, Conv1D))]
+    found = [module for module in linear if _sizes(module)[1] == width]
+    experts = any(parameter.dim() > 2 for parameter in mlp.parameters())
+    if len(found) == 1 and not experts:
+        return found[0]
+    problem = "is a mixture of experts" if experts else f"has {len(found)} linear layers that could be its last"
+    raise SiteError(f"there is no site {site}: {type(mlp).__name__} {problem}; {_residual_instead(site)}")
+
+
+def _sizes(linear: nn.Module) -> tuple[int, int]:
+    """The widths of what a linear layer takes and gives."""
+    if isinstance(linear, Conv1D):
+        return int(linear.nx), int(linear.nf)
+    assert isinstance(linear, nn.Linear)
+    return linear.in_features, linear.out_features
 
 
 def _without_residual(module: nn.Module, site: Site) -> nn.Module:

@@ -38,6 +38,7 @@ _HOOK_NAMES = {
     "mlp_in": "mlp.hook_in",
     "mlp_out": "hook_mlp_out",
     "attn_out": "hook_attn_out",
+    "neurons": "mlp.hook_post",
 }
 
 
