@@ -12,7 +12,7 @@ from semascope.errors import ConfigError, DamagedError
 from semascope.runs import Run
 from semascope.sae import GatedConfig, TopKConfig
 from semascope.sweeps import Sweep
-from semascope.training import TrainingConfig
+from semascope.training import Trainer, TrainingConfig
 
 __all__ = ["corpus"]
 
@@ -74,6 +74,57 @@ def test_a_dictionary_of_a_sweep_is_the_one_of_a_run_by_itself(corpus: Path, tmp
         assert torch.equal(tensor, sweep.runs[1].dictionary.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_trainings_of_several_lengths_on_one_stream_are_those_of_runs_by_themselves(
+    kept: bool, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when they are interrupted, once between the ends of two of them and once while one is saved."""
+    tokens = {64: 8_000, 80: 5_000, 96: 2_600}  # 40, 25 and 13 steps: not all end with an interval
+
+    def configs(folder: Path) -> Sweep:
+        made = [
+            settings(corpus, training=training(features=features, tokens=count), keep_activations=kept)
+            for features, count in tokens.items()
+        ]
+        return Sweep.begin(folder, made)
+
+    whole = configs(tmp_path / "whole")
+    whole.train()
+    assert [run.metrics[-1]["step"] for run in whole.runs] == [40, 25, 13]
+    if kept:  # All see the rows of one store in one order, so that each is what it would be alone.
+        alone = Run.begin(tmp_path / "alone", whole.runs[1].config, activations="../whole/activations")
+        alone.train()
+        of_sweep = whole.runs[1].dictionary.state_dict()
+        assert all(torch.equal(tensor, of_sweep[name]) for name, tensor in alone.dictionary.state_dict().items())
+
+    monkeypatch.setattr("semascope.training.checkpoints.LEAST_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
+    save, step = Run.save, Trainer.step
+
+    def interrupted_save(self: Run, *given: Any) -> None:
+        if self.config.training.features == 80:
+            raise KeyboardInterrupt
+        save(self, *given)
+
+    def interrupted_step(self: Trainer, batch: torch.Tensor, done: int) -> None:
+        if done == 23:
+            raise KeyboardInterrupt
+        step(self, batch, done)
+
+    for owner, method, replacement in ((Trainer, "step", interrupted_step), (Run, "save", interrupted_save)):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, replacement)
+            with pytest.raises(KeyboardInterrupt):
+                configs(tmp_path / "parts").train()
+    assert sorted(path.parent.name.split("-")[2] for path in (tmp_path / "parts").glob("*/dictionary")) == ["f96"]
+    resumed = configs(tmp_path / "parts")
+    resumed.train()
+    for one, other in zip(whole.runs, resumed.runs, strict=True):
+        assert other.metrics[-1]["step"] == one.metrics[-1]["step"]
+        other_state = other.dictionary.state_dict()
+        assert all(torch.equal(tensor, other_state[name]) for name, tensor in one.dictionary.state_dict().items())
+
+
 def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +176,10 @@ def test_a_transcoder_predicts_one_site_from_another(skip: bool, corpus: Path, t
 
 def test_what_a_sweep_cannot_share_is_named(corpus: Path, tmp_path: Path) -> None:
     configs = family(corpus)
-    with pytest.raises(ConfigError, match=r"agree in training\.tokens"):
-        Sweep.begin(tmp_path / "a", [configs[0], settings(corpus, training=training(tokens=9_000))])
+    with pytest.raises(ConfigError, match=r"agree in training\.batch_tokens"):
+        Sweep.begin(tmp_path / "a", [configs[0], settings(corpus, training=training(batch_tokens=100))])
+    with pytest.raises(ConfigError, match="agree in whether activations are kept"):
+        Sweep.begin(tmp_path / "a", [configs[0], settings(corpus, passes=2)])
     with pytest.raises(ConfigError, match=r"asked for twice: resid_post\.0-topk-f64-l4-s0"):
         Sweep.begin(tmp_path / "b", [configs[0], configs[0]])
     Run.begin(tmp_path / "single", configs[0])

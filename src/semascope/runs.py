@@ -371,25 +371,29 @@ class Run:
 
 
 def train_together(runs: Mapping[str, Run], store: ActivationStore | None, checkpoints_folder: Path) -> None:
-    """Train the dictionaries of runs, by name, on the same activations, and save them.
+    """Train the dictionaries of runs, by name, on the same activations, and save each when its steps are done.
 
-    The runs share source, tokens and batches; ``store`` holds the activations of all, or the model gives them. The
-    first process of a team saves.
+    The runs share source and batches; ``store`` holds the activations of all, or the model gives them. The first
+    process of a team saves.
     """
-    first = next(iter(runs.values()))
-    team = first.source.team
-    stream = first.source.batches(first.config.training, store)
+    longest = max(runs.values(), key=lambda run: run.config.training.tokens)
+    team = longest.source.team
+    stream = longest.source.batches(longest.config.training, store)
 
     def trainer(run: Run) -> Trainer:
         outputs = stream.columns[run.output_site] if run.config.output_site else None
         columns = Columns(stream.columns[run.site], outputs, run.config.skip)
-        return Trainer(run.config.training, columns, folder=run.folder, device=first.model.device, team=team)
+        return Trainer(run.config.training, columns, folder=run.folder, device=longest.model.device, team=team)
 
     trainers = {name: trainer(run) for name, run in runs.items()}
-    train(stream, trainers, checkpoints_folder)
+
+    def save(name: str) -> None:
+        if team.first:
+            runs[name].save(whole(name, trainers[name], checkpoints_folder), stream)
+        del trainers[name]
+
+    train(stream, trainers, checkpoints_folder, save)
     if team.first:
-        for name, run in runs.items():
-            run.save(whole(name, trainers[name], checkpoints_folder), stream)
         # The settings of a run never change, so there is nothing left to resume.
         shutil.rmtree(checkpoints_folder)
     team.wait()
