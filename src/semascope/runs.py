@@ -42,7 +42,7 @@ from semascope.report import write_report
 from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_dictionary, save_dictionary
 from semascope.source import ActivationSource
 from semascope.team import ALONE, Team
-from semascope.text import Corpus, Tokenizer, pieces
+from semascope.text import Corpus, Tokenizer, token_text
 from semascope.training import Columns, Trainer, read_metrics, train, whole
 
 
@@ -259,7 +259,7 @@ class Run:
             builder.finish(
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if self.output_site.writes_residual else None,
-                token_text=lambda token: pieces([token], tokenizer)[0].text,
+                token_text=lambda token: token_text(token, tokenizer),
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),
                     "model": self.config.model.model_dump(mode="json"),
