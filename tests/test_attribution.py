@@ -242,5 +242,5 @@ def test_questions_that_cannot_be_asked(prompt, target, baseline, error, message
 def test_a_prompt_beyond_the_context_and_a_dictionary_for_another_model(tiny: HuggingFaceModel) -> None:
     with pytest.raises(ModelError, match="129 tokens is longer than the 128 tokens"):
         attribute(tiny, SITE, dictionary(), Question((1,) * 129, target=1))
-    with pytest.raises(MismatchError, match="width 31, and those of 'tiny' at resid_post.2 have 32"):
+    with pytest.raises(MismatchError, match=r"width 31, and those of 'tiny' at resid_post\.2 have 32"):
         attribute(tiny, SITE, dictionary(width=31), QUESTION)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, demo, evaluate, features, index, report, train
+from semascope.cli import attribute, demo, evaluate, features, index, neurons, report, train
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -65,6 +65,7 @@ app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("report")(report.report)
 app.command("attribute")(attribute.attribute)
+app.command("neurons")(neurons.neurons)
 
 
 @app.callback()
