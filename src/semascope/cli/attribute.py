@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from semascope.cli.terminal import console
+from semascope.cli.terminal import RichReporter, console, errors
+from semascope.progress import shown_by
 
 if TYPE_CHECKING:
     from semascope.attribution import Agreement, Explanation
@@ -65,21 +67,22 @@ def attribute(
     from semascope.sae import load_dictionary
 
     opened = Run.open(run)
-    question = Question.read(opened.tokenizer, prompt, target, baseline, first_token=first_token)
-    saved = load_dictionary(run / "dictionary")
-    model = load_model(**opened.config.model.exact().model_dump())
-    explanation = explain(
-        model,
-        opened.site,
-        saved.autoencoder.to(model.device),
-        question,
-        by=by.value,
-        ablations=ablate,
-        top=top,
-        seed=seed,
-        output_site=opened.output_site if opened.config.output_site else None,
-        recent_medians=saved.metadata["recent_medians"],
-    )
+    with shown_by(RichReporter(errors)) if as_json else nullcontext():
+        question = Question.read(opened.tokenizer, prompt, target, baseline, first_token=first_token)
+        saved = load_dictionary(run / "dictionary")
+        model = load_model(**opened.config.model.exact().model_dump())
+        explanation = explain(
+            model,
+            opened.site,
+            saved.autoencoder.to(model.device),
+            question,
+            by=by.value,
+            ablations=ablate,
+            top=top,
+            seed=seed,
+            output_site=opened.output_site if opened.config.output_site else None,
+            recent_medians=saved.metadata["recent_medians"],
+        )
     index = opened.features if (run / "features" / "index.json").exists() else None
     if as_json:
         typer.echo(
