@@ -23,7 +23,7 @@ from semascope.cli.variants import variant_settings
 from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "train", "eval", "index", "features", "steer", "report")
+COMMANDS = ("demo", "train", "eval", "index", "features", "steer", "attribute", "neurons", "report")
 
 
 def semascope_(*arguments: str) -> Any:
@@ -109,6 +109,41 @@ def test_search_finds_or_says_that_it_found_nothing(run: Path) -> None:
     assert "No feature fires on 'zebra'" in semascope_("features", str(run), "--search", "zebra").output
 
 
+def test_attribution_as_a_table_and_as_json(run: Path) -> None:
+    semascope_("index", str(run))
+    arguments = ["attribute", str(run), "Text 5: the [square] of", "--target", " 5", "--first-token", "--top", "3"]
+    shown = semascope_(*arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "' 5' is 2 tokens; its first is ' '" in shown.output
+    assert "the mean logit of all tokens" in shown.output
+    assert len(re.findall(r"#\d+", shown.output)) == 3
+    assert re.search(r"Attribution +-?[01]\.\d\d", shown.output)
+    assert "of 10" in shown.output
+    found = json.loads(semascope_(*arguments, "--baseline", "q", "--by", "feature", "--json").stdout)
+    assert (found["by"], found["target"]["text"], found["baseline"]["text"]) == ("feature", " ", "q")
+    assert found["complete"]
+    assert found["contributions"][0]["fires_on"]
+    # With the others exchanged everything changes its sign.
+    exchanged = ["attribute", str(run), "Text 5: the [square] of", "--target", "q", "--baseline", " ", "--json"]
+    turned = json.loads(semascope_(*exchanged, "--ablate", "0").stdout)
+    assert turned["logit_difference"] == pytest.approx(-found["logit_difference"], abs=1e-5)
+    assert turned["contributions"][0]["ablation"] is None
+
+
+def test_features_against_neurons(run: Path) -> None:
+    semascope_("index", str(run))
+    shown = semascope_("neurons", str(run), "--tokens", "1k")
+    assert shown.exit_code == 0, shown.output
+    assert "of 64 features fire on 10 or more of" in shown.output
+    assert "compared with 128 neurons of layers 0 to 1" in shown.output
+    found = json.loads((run / "evaluation" / "neurons.json").read_text())
+    assert sum(found["histogram"]) == found["compared"] > 0
+    written = (run / "evaluation" / "neurons.json").stat().st_mtime_ns
+    assert "Reusing" in semascope_("neurons", str(run), "--tokens", "1k").output
+    assert written == (run / "evaluation" / "neurons.json").stat().st_mtime_ns
+    assert "Reusing" not in semascope_("neurons", str(run), "--tokens", "500").output
+
+
 def test_settings_of_variants_come_from_options() -> None:
     assert variant_settings("topk", l0=8) == {"variant": "topk", "k": 8}
     assert variant_settings("gated", coefficient=0.5) == {"variant": "gated", "coefficient": 0.5, "l0": None}
@@ -160,6 +195,14 @@ def test_settings_of_variants_come_from_options() -> None:
         ),
         (["features", "{run}", "99999"], "99999"),
         (["features", "{run}", "--sort", "beauty"], "beauty"),
+        (["attribute", "nowhere", "Text", "--target", "a"], "holds no run.json"),
+        (["attribute", "{run}", "", "--target", "a"], "the prompt is empty"),
+        (["attribute", "{run}", "Text", "--target", " is"], "let --first-token take ' '"),
+        (["attribute", "{run}", "Text", "--target", "a", "--baseline", "a"], "are the same token"),
+        (["attribute", "{run}", "x" * 129, "--target", "a"], "longer than the 128 tokens"),
+        (["attribute", "{run}", "Text", "--target", "a", "--by", "word"], "'word' is not one of"),
+        (["neurons", "nowhere"], "holds no run.json"),
+        (["neurons", "{run}", "--tokens", "none"], "'none' is not a count"),
     ],
 )
 def test_what_people_get_wrong_is_one_clear_error(

@@ -12,6 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semascope.attribution import Question, explain
+from semascope.models import load_model
+from semascope.records import Site
+from semascope.sae import TopKConfig, build
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -86,3 +91,23 @@ def test_the_kl_dictionary_finds_edges(patches_ND: Tensor, tmp_path: Path) -> No
     edges.draw(learned.filters_FD, tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn:
         assert len(drawn.convert("L").getcolors() or []) > 100
+
+
+def test_the_attribution_study_writes_its_tables_and_its_picture(tmp_path: Path) -> None:
+    study = example("attribution_study")
+    model = load_model("tiny", device="cpu", precision="full")
+    autoencoder = build(TopKConfig(k=4), width=32, features=24)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in autoencoder.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    prompt = study.Prompt("a kind", "one|two", "a", "b")
+    question = Question.read(model.tokenizer, prompt.text, prompt.target, prompt.baseline)
+    explained = [explain(model, Site(2), autoencoder, question, by=by) for by in ("place", "feature")]
+    studied = [study.Studied(prompt, *explained)]
+    text = study.markdown(studied, model.tokenizer, None)
+    assert f"| 1 | {len(explained[0].contributions)} places | {explained[0].of_attribution.pearson:.2f} (" in text
+    assert "one\\|two" in text
+    study.draw(studied, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as drawn:
+        assert len(drawn.convert("RGB").getcolors(1 << 20) or []) > 10

@@ -25,6 +25,13 @@ class ModelConfig(BaseModel):
     precision: PrecisionName = "auto"
     trust_remote_code: bool = False
 
+    def exact(self) -> Self:
+        """The same model in full precision, and in float32 unless another type was asked for.
+
+        For comparing passes that hardly differ: roundings of a lower precision are larger than most effects.
+        """
+        return self.model_copy(update={"precision": "full", "dtype": "float32" if self.dtype == "auto" else self.dtype})
+
 
 class EvaluationConfig(BaseModel):
     """How much held-out text is used. ``ce_tokens`` of the ``tokens`` go through the whole model, three times each."""

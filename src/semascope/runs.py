@@ -44,7 +44,7 @@ from semascope.sae import SavedDictionary, SparseAutoencoder, hook_name, load_di
 from semascope.source import ActivationSource
 from semascope.steering import Steering
 from semascope.team import ALONE, Team
-from semascope.text import Corpus, Tokenizer, pieces
+from semascope.text import Corpus, Tokenizer, token_text
 from semascope.training import Columns, Trainer, read_metrics, train, whole
 
 
@@ -274,7 +274,7 @@ class Run:
             builder.finish(
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if self.output_site.writes_residual else None,
-                token_text=lambda token: pieces([token], tokenizer)[0].text,
+                token_text=lambda token: token_text(token, tokenizer),
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),
                     "model": self.config.model.model_dump(mode="json"),

@@ -50,7 +50,8 @@ class _ShownTask:
 class RichReporter:
     """Shows each task as a bar with its rate and the time left, and keeps it on the screen when it is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, screen: Console = console) -> None:
+        self._screen = screen
         self._active = False
 
     @contextmanager
@@ -70,13 +71,13 @@ class RichReporter:
         )
         self._active = True
         try:
-            with Progress(*columns, console=console, speed_estimate_period=20.0) as bars:
+            with Progress(*columns, console=self._screen, speed_estimate_period=20.0) as bars:
                 yield _ShownTask(bars, total, unit, name, done)
         finally:
             self._active = False
 
     def message(self, text: str) -> None:
-        console.print(f"[dim]{escape(text)}[/]")
+        self._screen.print(f"[dim]{escape(text)}[/]")
 
 
 class _Quiet:

@@ -1,7 +1,7 @@
 """Text: corpora as streams of documents, tokenizers, and windows of tokens."""
 
 from semascope.text.corpus import Corpus, CorpusConfig, is_held_out, shuffled
-from semascope.text.display import Piece, pieces
+from semascope.text.display import Piece, pieces, token_text
 from semascope.text.documents import read_documents
 from semascope.text.sample import read_sample
 from semascope.text.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
@@ -21,4 +21,5 @@ __all__ = [
     "read_documents",
     "read_sample",
     "shuffled",
+    "token_text",
 ]

@@ -80,3 +80,8 @@ def pieces(ids: Sequence[int], tokenizer: Tokenizer) -> list[Piece]:
         found.append(Piece(text(start, stop), start, stop))
         start = stop
     return found
+
+
+def token_text(token: int, tokenizer: Tokenizer) -> str:
+    """One token as it reads in the middle of a text."""
+    return pieces([token], tokenizer)[0].text

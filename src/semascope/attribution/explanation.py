@@ -1,0 +1,137 @@
+"""A whole answer: what the model says, what each feature contributes to it, and whether ablation agrees.
+
+N contributions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from semascope.attribution.ablation import Ablated, ablate_sample
+from semascope.attribution.comparison import Agreement, agreement
+from semascope.attribution.contributions import Contributions
+from semascope.attribution.first_order import Attribution, attribute
+from semascope.attribution.question import Question
+from semascope.models import LanguageModel
+from semascope.records import Site
+from semascope.sae import SparseAutoencoder
+from semascope.text import Tokenizer, token_text
+
+By = Literal["place", "feature"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A token that may follow: its probability, and its rank among all, from 1."""
+
+    token: int
+    probability: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The contributions to a logit difference, each of a feature at a place or ``by`` feature, and their ablation."""
+
+    attribution: Attribution
+    by: By
+    contributions: Contributions
+    ablated: Ablated
+
+    @property
+    def of_attribution(self) -> Agreement:
+        """How well attribution tells what ablation does."""
+        return self._agreement(self.contributions.attributions_N)
+
+    @property
+    def of_activation(self) -> Agreement:
+        """How well the strength of activation does."""
+        return self._agreement(self.contributions.activations_N)
+
+    def _agreement(self, predicted_N: Tensor) -> Agreement:
+        compared_M = self.ablated.compared_M
+        return agreement(predicted_N[compared_M], self.ablated.effects_N[compared_M], complete=self.ablated.complete)
+
+    def predictions(self, n: int = 5) -> list[Prediction]:
+        """The model's own most likely next tokens."""
+        return [self.prediction(token) for token in self.attribution.logits_V.topk(n).indices.tolist()]
+
+    def prediction(self, token: int) -> Prediction:
+        """What the model gives one token."""
+        logits_V = self.attribution.logits_V
+        return Prediction(token, logits_V.softmax(dim=0)[token].item(), int((logits_V > logits_V[token]).sum()) + 1)
+
+    def as_json(self, tokenizer: Tokenizer) -> dict[str, Any]:
+        """Plain values, with all contributions, the largest attribution first."""
+        found, question, n = self.attribution, self.attribution.question, len(self.contributions)
+        texts = [token_text(token, tokenizer) for token in question.prompt]
+
+        def shown(token: int | None) -> dict[str, Any] | None:
+            return None if token is None else {"text": token_text(token, tokenizer), **asdict(self.prediction(token))}
+
+        c = self.contributions
+        columns = zip(
+            c.features_N.tolist(), c.positions_N.tolist(), c.places_N.tolist(), c.activations_N.tolist(),
+            c.attributions_N.tolist(), self.ablated.effects_N.tolist(), strict=True,
+        )  # fmt: skip
+        return {
+            "tokens": texts,
+            "left_out_positions": (~found.kept_T).nonzero()[:, 0].tolist(),
+            "target": shown(question.target),
+            "baseline": shown(question.baseline),
+            "predictions": [shown(one.token) for one in self.predictions()],
+            "logit_difference": found.parts.total,
+            "parts": asdict(found.parts),
+            "by": self.by,
+            "contributions": [
+                {
+                    "feature": feature,
+                    "position": position,
+                    "token": texts[position],
+                    "places": places,
+                    "activation": activation,
+                    "attribution": attribution,
+                    "ablation": None if math.isnan(effect) else effect,
+                }
+                for feature, position, places, activation, attribution, effect in columns
+            ],
+            "compared": len(self.ablated.compared_M),
+            "complete": self.ablated.complete and n > 0,
+            "attribution_with_ablation": self.of_attribution.as_json(),
+            "activation_with_ablation": self.of_activation.as_json(),
+        }
+
+
+def explain(
+    model: LanguageModel,
+    site: Site,
+    autoencoder: SparseAutoencoder,
+    question: Question,
+    *,
+    by: By = "place",
+    ablations: int = 1000,
+    top: int = 20,
+    seed: int = 0,
+    output_site: Site | None = None,
+    recent_medians: Sequence[Sequence[float]] = (),
+) -> Explanation:
+    """Attribute, ablate and compare; the model in full precision, since most effects are small beside the logits.
+
+    Args:
+        ablations: how many contributions to ablate for the comparison: all, or a random sample by ``seed`` where there
+            are more.
+        top: with any ablations, the first so many contributions are ablated besides.
+
+    Other arguments and errors are those of `attribute`.
+    """
+    found = attribute(model, site, autoencoder, question, output_site=output_site, recent_medians=recent_medians)
+    contributions = found.by_place() if by == "place" else found.by_feature()
+    ablated = ablate_sample(
+        model, autoencoder, found, contributions, most=ablations, top=top if ablations else 0, seed=seed
+    )
+    return Explanation(found, by, contributions, ablated)
