@@ -47,7 +47,7 @@ OWNERS = {
     "pyarrow": {"features", "text"},
     "jinja2": {"report"},
     "matplotlib": {"report", "scaling"},
-    "scipy": {"concepts", "features", "scaling"},
+    "scipy": {"concepts", "features", "scaling", "steering"},
     "umap": {"features"},
     "sqlite3": {"catalog"},
     "yaml": {"concepts"},

@@ -23,7 +23,9 @@ from semascope.cli.variants import variant_settings
 from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "train", "eval", "index", "features", "steer", "attribute", "neurons", "report")
+COMMANDS = (
+    "demo", "train", "eval", "index", "features", "steer", "calibrate", "attribute", "neurons", "report",
+)  # fmt: skip
 
 
 def semascope_(*arguments: str) -> Any:
@@ -134,8 +136,9 @@ def test_features_against_neurons(run: Path) -> None:
     semascope_("index", str(run))
     shown = semascope_("neurons", str(run), "--tokens", "1k")
     assert shown.exit_code == 0, shown.output
-    assert "of 64 features fire on 10 or more of" in shown.output
-    assert "compared with 128 neurons of layers 0 to 1" in shown.output
+    told = " ".join(shown.output.split())
+    assert "of 64 features fire on 10 or more of" in told
+    assert "compared with 128 neurons of layers 0 to 1" in told
     found = json.loads((run / "evaluation" / "neurons.json").read_text())
     assert sum(found["histogram"]) == found["compared"] > 0
     written = (run / "evaluation" / "neurons.json").stat().st_mtime_ns

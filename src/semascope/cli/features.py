@@ -74,9 +74,25 @@ def _show_one(run: Run, feature: int, limit: int) -> None:
         "suppresses": escape(token_list(statistics.suppressed, 10)),
         "neighbours": "  ".join(f"#{one.feature} ({one.cosine:.2f})" for one in statistics.neighbours[:6]),
         "activation": f"0 {histogram(statistics.histogram)} {statistics.maximum:.1f}",
+        **_steering(run, feature),
     }
     for name, value in lines.items():
         console.print(f"  [dim]{name:<11}[/] {value}")
     console.print()
     for example in page.top:
         print_example(example, run.tokenizer, statistics.maximum)
+
+
+def _steering(run: Run, feature: int) -> dict[str, str]:
+    """What `semascope calibrate` has measured of a feature."""
+    from semascope.steering import SavedSteering
+
+    saved = SavedSteering(run.folder / "steering", run.features.n_features)
+    found: dict[str, str] = {}
+    input_score, output_score = (float(scores_F[feature]) for scores_F in saved.scores())
+    if input_score == input_score:  # not a number where it was not measured
+        found["scores"] = f"input {input_score:.2f}, output {output_score:.3f}"
+    if calibration := saved.calibration(feature):
+        strength = calibration["recommended"]
+        found["steers"] = f"at {strength:g} times its maximum" if strength else "not: no more than random features do"
+    return found

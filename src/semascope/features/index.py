@@ -31,6 +31,13 @@ SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matc
 GROUP BY feature HAVING count(DISTINCT word) = len($words)
 """
 
+_PEAK_TOKENS = """
+SELECT feature, list(token ORDER BY value DESC, "window") FROM (
+    SELECT feature, token, value, "window" FROM {file} WHERE peak
+    QUALIFY row_number() OVER (PARTITION BY feature ORDER BY value DESC, "window") <= $n
+) GROUP BY feature
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -101,6 +108,14 @@ class FeatureIndex:
     def maxima(self) -> NDArray[np.float64]:
         """The largest activation of each feature, [F]; 0 for a dead one."""
         return np.array(self._query("SELECT maximum FROM summary ORDER BY feature"), np.float64).reshape(-1)
+
+    def peak_tokens(self, n: int) -> dict[int, list[int]]:
+        """The tokens at the ``n`` highest peaks of every feature that fires, one peak a window."""
+        found: dict[int, list[int]] = {}
+        for file in sorted((self.folder / format.part_file(0)).parent.glob("*.parquet")):
+            for feature, tokens in self._query(_PEAK_TOKENS.format(file=format.sql_source(file)), {"n": n}):
+                found[feature] = tokens
+        return found
 
     def top(self, feature: int, n: int = 20, *, context: Context = Context()) -> list[Example]:
         """The ``n`` windows in which the feature is strongest, one example each, near-duplicates folded.

@@ -1,5 +1,6 @@
 """Steering: features turned up and down while a model writes, and how far that can go."""
 
+from semascope.steering.calibration import Calibration, CalibrationSettings, Level, calibrate
 from semascope.steering.edits import Edits
 from semascope.steering.events import Ended, Event, Row, Written, texts
 from semascope.steering.generation import Steering
@@ -10,15 +11,23 @@ from semascope.steering.notation import (
     parse_intervention,
 )
 from semascope.steering.sampling import Sampling
+from semascope.steering.saved import SavedSteering
+from semascope.steering.scores import feature_scores
 
 __all__ = [
+    "Calibration",
+    "CalibrationSettings",
     "Edits",
     "Ended",
     "Event",
+    "Level",
     "Row",
     "Sampling",
+    "SavedSteering",
     "Steering",
     "Written",
+    "calibrate",
+    "feature_scores",
     "intervention_from_json",
     "intervention_json",
     "intervention_text",

@@ -72,6 +72,18 @@ class Steering:
             raise ModelError("the prompt is empty, and this model has no token that begins a text: write something")
         return ids
 
+    def maximum(self, feature: int) -> float:
+        """A feature's largest activation. Raises ConfigError where maxima are not known."""
+        if self.maxima_F is None:
+            raise ConfigError("the maxima of features are not known without a feature index: build it")
+        return float(self.maxima_F[feature])
+
+    def activations(self, x_RTD: Tensor, features: Sequence[int]) -> Tensor:
+        """[R, T, n]: those of some features, from activations at the site; 0 where these are massive."""
+        ids_n = torch.tensor(features, dtype=torch.int64, device=x_RTD.device)
+        values_RTn = self.dictionary.encode_some(x_RTD.flatten(0, 1).float(), ids_n).view(*x_RTD.shape[:2], -1)
+        return values_RTn * (x_RTD.norm(dim=2, keepdim=True) <= self.massive_above)
+
     def edits(self, variants: Sequence[Sequence[Intervention]], *, reply_start: int = 0) -> Edits:
         """The interventions of each variant, checked, for rows that are grouped by variant."""
         return Edits(

@@ -1,0 +1,137 @@
+"""semascope calibrate: which features steer, and how far they can be turned up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from semascope.cli.terminal import console
+from semascope.cli.values import each
+from semascope.errors import ConfigError
+
+if TYPE_CHECKING:
+    from semascope.runs import Run
+    from semascope.steering import Calibration, SavedSteering
+
+_HELD_OUT_TOKENS = 512
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run with a feature index.")],
+    feature: Annotated[
+        list[int] | None, typer.Option("--feature", "-f", help="Whose strengths to try; without it, all are scored.")
+    ] = None,
+    strengths: Annotated[str, typer.Option(help="What to clamp to, in multiples of the maximum.")] = "0.5,1,2,3,4",
+    texts: Annotated[int, typer.Option(help="How many texts to write at each strength, at most 24.")] = 24,
+    tokens: Annotated[int, typer.Option(help="How many tokens in each.")] = 24,
+    controls: Annotated[int, typer.Option(help="How many random features to compare with.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the texts and of the random features.")] = 0,
+) -> None:
+    """Measure what turning a feature up does, and what it breaks, and recommend a strength, if there is one.
+
+    At each strength the model writes from neutral prompts and reads held-out text, also with random features in place
+    of this one. Without a feature, every feature gets an input and an output score: what turns it on, and whether it
+    makes the model say what it stands for. All is kept in the folder steering of the run.
+
+    Example: `semascope calibrate runs/demo -f 3892`
+    """
+    from semascope.runs import Run
+    from semascope.steering import CalibrationSettings, SavedSteering, feature_scores
+    from semascope.steering import calibrate as measure
+
+    opened = Run.open(run)
+    index, steering = opened.features, opened.steering
+    saved = SavedSteering(opened.folder / "steering", index.n_features)
+    if not feature:
+        alive = (index.densities() > 0).nonzero()[0].tolist()
+        saved.add_scores(feature_scores(steering, index, alive))
+        console.print(_best(opened, saved))
+        return
+    settings = CalibrationSettings(tuple(map(_number, each(strengths))), texts, tokens, controls, seed=seed)
+    wanted = max(1, _HELD_OUT_TOKENS // opened.config.corpus.context_tokens)
+    windows_WT = next(opened.source.windows(held_out=True)).tokens_BT[:wanted]
+    for one in feature:
+        calibration = measure(steering, index, one, windows_WT, settings)
+        saved.add_calibration(calibration)
+        console.print(_levels(calibration))
+        console.print(_verdict(calibration, run))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.removesuffix("x"))
+    except ValueError:
+        raise ConfigError(f"'{text}' is not a strength: expected multiples of the maximum, such as 0.5,1,2") from None
+
+
+def _levels(calibration: Calibration) -> Table:
+    """What each strength does."""
+    title = f"#{calibration.feature} clamped to multiples of its maximum, {calibration.maximum:.1f}"
+    table = Table(box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold")
+    # Two lines of headers: ten columns fit into the 80 of a narrow terminal.
+    for name in (
+        "",
+        "Of\nnorm",
+        "\nEcho",
+        "\nRandom",
+        "Own\ntokens",
+        "\nRandom",
+        "\nKL",
+        "Sur-\nprise",
+        "Repe-\nated",
+        "",
+    ):
+        table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if "Echo" in name else "")
+    before = calibration.untouched
+    surprise, repetition = f"{before['surprise']:.2f}", f"{before['repetition']:.2f}"
+    table.add_row("0", "0", f"{before['echo']:.3f}", "", "", "", "0", surprise, repetition, "")
+    for level in calibration.levels:
+        table.add_row(
+            f"{level.strength:g}x", f"{level.of_norm:.2f}", f"{level.echo:.3f}", f"≤ {level.echo_controls[1]:.2f}",
+            f"{level.log_odds:+.2f}", f"≤ {level.log_odds_controls[1]:+.1f}", f"{level.kl:.2f}",
+            f"{level.surprise:.2f}", f"{level.repetition:.2f}", "" if level.acceptable else "[red]damage[/]",
+        )  # fmt: skip
+    table.caption = (
+        "Norm: of the change, in median norms of activations. Echo: how strongly the feature fires when the untouched "
+        "model reads what was written. Own tokens: their log-odds on held-out text. Random: up to where 95 % of like "
+        "features come. KL, surprise: nats a token. Damage: more than is accepted."
+    )
+    return table
+
+
+def _verdict(calibration: Calibration, run: Path) -> str:
+    number, chosen = calibration.feature, calibration.chosen
+    if calibration.tested is None:
+        return f"[bold]#{number} does not steer[/]: at every strength tried the damage is too large. Try smaller ones."
+    tested = calibration.tested
+    low, high = tested.echo_interval
+    told = (
+        f"on the texts that did not choose {chosen:g}x its echo is {tested.echo:.3f} (95 % interval "
+        f"{low:.3f} to {high:.3f}), and that of random features up to {tested.controls[1]:.3f}"
+    )
+    if calibration.recommended is None:
+        return f"[bold]#{number} does not steer[/]: {told}."
+    command = escape(f'semascope steer {run} -f {number}={calibration.recommended:g}x "…"')
+    return f"[bold]#{number} steers, at {calibration.recommended:g}x[/]: {told}. Next: [cyan]{command}[/]"
+
+
+def _best(run: Run, saved: SavedSteering) -> Table:
+    """The features with the highest output scores."""
+    from semascope.cli.screen import token_list
+
+    input_F, output_F = saved.scores()
+    table = Table(box=None, padding=(0, 1), expand=True, title="Likely to steer", title_justify="left")
+    for name in ("Feature", "Output score", "Input score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Fires on", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("Promotes", no_wrap=True, overflow="ellipsis", ratio=1)
+    for feature in output_F.nan_to_num(-1).topk(min(20, len(output_F))).indices.tolist():
+        statistics = run.features.statistics(feature)
+        fires_on, promotes = (escape(token_list(tokens)) for tokens in (statistics.top_tokens, statistics.promoted))
+        scores = (f"{output_F[feature]:.3f}", f"{input_F[feature]:.2f}")
+        table.add_row(f"[magenta]#{feature}[/]", *scores, fires_on, promotes)
+    return table

@@ -1,0 +1,216 @@
+"""How far a feature can be turned up: effect against damage, strength by strength, beside random features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from semascope import progress
+from semascope.errors import ConfigError
+from semascope.evaluation import interval
+from semascope.features import FeatureIndex
+from semascope.records import Intervention
+from semascope.steering.controls import matched_features
+from semascope.steering.generation import Steering
+from semascope.steering.measures import OnText, OnWriting, on_text, on_writing
+from semascope.steering.prompts import neutral_prompts
+from semascope.steering.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSettings:
+    """What is tried, and how much damage is accepted.
+
+    ``strengths``: what the feature is clamped to, in multiples of its maximum. ``texts`` of ``tokens`` tokens are
+    written at each strength, and by each of ``controls`` random features. ``most_kl`` nats a token on held-out text,
+    ``most_surprise`` nats a token and ``most_repetition`` more than without an intervention are accepted. Raises
+    ConfigError for settings that cannot be.
+    """
+
+    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 4.0)
+    texts: int = 24
+    tokens: int = 24
+    controls: int = 6
+    temperature: float = 0.7
+    most_kl: float = 1.0
+    most_surprise: float = 1.0
+    most_repetition: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.strengths or not all(math.isfinite(strength) and strength for strength in self.strengths):
+            raise ConfigError(f"strengths {self.strengths} cannot be tried: expected finite numbers other than 0")
+        if self.texts < 4 or self.controls < 2 or self.tokens < 4:
+            raise ConfigError(
+                f"{self.texts} texts of {self.tokens} tokens beside {self.controls} random features tell nothing: at "
+                "least 4 texts of 4 tokens, and 2 features"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What one strength does; see `measures` for effect (``echo``, ``log_odds``) and damage (the rest).
+
+    ``of_norm``: the strength in multiples of the median norm of activations at the site. ``…_controls``: where a random
+    feature's figure lies with 95 % probability, by theirs at the same strength (Student's t). ``acceptable``: whether
+    the damage is within the bounds of the settings.
+    """
+
+    strength: float
+    of_norm: float
+    echo: float
+    echo_controls: tuple[float, float]
+    log_odds: float
+    log_odds_controls: tuple[float, float]
+    kl: float
+    kl_controls: tuple[float, float]
+    surprise: float
+    repetition: float
+    acceptable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The echo of a strength on texts that did not choose it, with its 95 % interval by bootstrap over the texts, and
+    where that of a random feature lies (as in `Level`)."""
+
+    echo: float
+    echo_interval: tuple[float, float]
+    controls: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is known about steering with a feature.
+
+    ``chosen``: the acceptable strength with the largest echo beyond that of random features on half of the texts, in
+    multiples of ``maximum``; ``tested``: what the other half says of it. ``recommended``: the same strength, or None
+    when the feature does not steer: when the damage is too large at all strengths, or its echo is not above where that
+    of random features lies. ``untouched``: echo, surprise and repetition of what the model writes by itself.
+    """
+
+    feature: int
+    maximum: float
+    recommended: float | None
+    chosen: float | None
+    tested: Tested | None
+    untouched: dict[str, float]
+    levels: tuple[Level, ...]
+    controls: tuple[int, ...]
+    settings: CalibrationSettings = field(default_factory=CalibrationSettings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def calibrate(
+    steering: Steering,
+    index: FeatureIndex,
+    feature: int,
+    windows_WT: Tensor,
+    settings: CalibrationSettings = CalibrationSettings(),
+) -> Calibration:
+    """Try a feature at several strengths on held-out windows and on neutral prompts.
+
+    Raises ConfigError for a feature that never fires or does not exist.
+    """
+    steering.edits([[Intervention(feature, "clamp", settings.strengths[0])]])
+    maximum = steering.maximum(feature)
+    controls = matched_features(index, feature, settings.controls, seed=settings.seed)
+    if len(controls) < 2:
+        raise ConfigError(f"feature {feature} has fewer than two features beside it that fire: nothing to compare with")
+    prompts = neutral_prompts(steering, settings.texts)
+    sampling = Sampling(settings.tokens, settings.temperature, seed=settings.seed)
+    own_tokens = [token.token for token in index.statistics(feature).promoted]
+    norm = _median_norm(steering, windows_WT)
+
+    with progress.task(f"Calibrate {feature}", total=1 + len(settings.strengths), unit="strengths") as shown:
+        untouched = on_writing(steering, feature, prompts, [[]], sampling)
+        shown.advance()
+        levels: list[Level] = []
+        echoes: list[Tensor] = []
+        for strength in settings.strengths:
+            amount = strength * maximum
+            variants = [[Intervention(one, "clamp", amount, in_maxima=False)] for one in (feature, *controls)]
+            text = on_text(steering, windows_WT, variants, own_tokens)
+            writing = on_writing(steering, feature, prompts, variants, sampling)
+            levels.append(_level(strength, amount / norm, text, writing, untouched, settings))
+            echoes.append(writing.echo_VP)
+            shown.advance()
+    chosen, tested = _test(levels, echoes, settings.seed)
+    return Calibration(
+        feature=feature,
+        maximum=maximum,
+        recommended=chosen if tested and tested.echo > tested.controls[1] else None,
+        chosen=chosen,
+        tested=tested,
+        untouched={
+            "echo": float(untouched.echo_VP.mean()),
+            "surprise": float(untouched.surprise_VP.mean()),
+            "repetition": float(untouched.repetition_VP.mean()),
+        },
+        levels=tuple(levels),
+        controls=tuple(controls),
+        settings=settings,
+    )
+
+
+def _median_norm(steering: Steering, windows_WT: Tensor) -> float:
+    y_WTO = steering.model.activations(windows_WT, steering.output_site)
+    return y_WTO[:, 1:].float().norm(dim=2).median().item()
+
+
+def _level(
+    strength: float,
+    of_norm: float,
+    text: OnText,
+    writing: OnWriting,
+    untouched: OnWriting,
+    settings: CalibrationSettings,
+) -> Level:
+    kl_V, log_odds_V, echo_V = (table.mean(dim=1) for table in (text.kl_VW, text.log_odds_VW, writing.echo_VP))
+    surprise, repetition = float(writing.surprise_VP[0].mean()), float(writing.repetition_VP[0].mean())
+    return Level(
+        strength=strength,
+        of_norm=of_norm,
+        echo=float(echo_V[0]),
+        echo_controls=_likely(echo_V[1:]),
+        log_odds=float(log_odds_V[0]),
+        log_odds_controls=_likely(log_odds_V[1:]),
+        kl=float(kl_V[0]),
+        kl_controls=_likely(kl_V[1:]),
+        surprise=surprise,
+        repetition=repetition,
+        acceptable=float(kl_V[0]) <= settings.most_kl
+        and surprise - float(untouched.surprise_VP.mean()) <= settings.most_surprise
+        and repetition - float(untouched.repetition_VP.mean()) <= settings.most_repetition,
+    )
+
+
+def _likely(controls_C: Tensor) -> tuple[float, float]:
+    """The 95 % prediction interval for one more of C controls, by Student's t."""
+    n, mean = len(controls_C), float(controls_C.mean())
+    reach = float(stats.t.ppf(0.975, n - 1)) * float(controls_C.std()) * math.sqrt(1 + 1 / n)
+    return mean - reach, mean + reach
+
+
+def _test(levels: Sequence[Level], echoes: Sequence[Tensor], seed: int) -> tuple[float | None, Tested | None]:
+    """The strength that half of the texts choose, and what the other half says of it."""
+    acceptable = [(level, echo_VP) for level, echo_VP in zip(levels, echoes, strict=True) if level.acceptable]
+    if not acceptable:
+        return None, None
+    level, echo_VP = max(acceptable, key=lambda one: float(one[1][0, ::2].mean() - one[1][1:, ::2].mean()))
+    tested_VP = echo_VP[:, 1::2]
+    counted = torch.stack([tested_VP[0], torch.ones_like(tested_VP[0])], dim=1)
+    return level.strength, Tested(
+        echo=float(tested_VP[0].mean()),
+        echo_interval=interval(lambda sums: sums[:, 0] / sums[:, 1], counted, seed=seed),
+        controls=_likely(tested_VP[1:].mean(dim=1)),
+    )
