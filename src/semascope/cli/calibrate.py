@@ -25,7 +25,7 @@ def calibrate(
     feature: Annotated[
         list[int] | None, typer.Option("--feature", "-f", help="Whose strengths to try; without it, all are scored.")
     ] = None,
-    strengths: Annotated[str, typer.Option(help="What to clamp to, in multiples of the maximum.")] = "0.5,1,2,3,4",
+    strengths: Annotated[str, typer.Option(help="What to clamp to, in multiples of the maximum.")] = "0.5,1,1.5,2,3",
     texts: Annotated[int, typer.Option(help="How many texts to write at each strength, at most 24.")] = 24,
     tokens: Annotated[int, typer.Option(help="How many tokens in each.")] = 24,
     controls: Annotated[int, typer.Option(help="How many random features to compare with.")] = 6,
