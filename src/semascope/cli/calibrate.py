@@ -73,7 +73,7 @@ def _levels(calibration: Calibration) -> Table:
     title = f"#{calibration.feature} clamped to multiples of its maximum, {calibration.maximum:.1f}"
     table = Table(box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold")
     # Two lines of headers: ten columns fit into the 80 of a narrow terminal.
-    for name in (
+    headers = (
         "",
         "Of\nnorm",
         "\nEcho",
@@ -84,8 +84,9 @@ def _levels(calibration: Calibration) -> Table:
         "Sur-\nprise",
         "Repe-\nated",
         "",
-    ):
-        table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if name == "Echo" else "")
+    )
+    for name in headers:
+        table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if "Echo" in name else "")
     before = calibration.untouched
     surprise, repetition = f"{before['surprise']:.2f}", f"{before['repetition']:.2f}"
     table.add_row("0", "0", f"{before['echo']:.3f}", "", "", "", "0", surprise, repetition, "")
@@ -96,9 +97,9 @@ def _levels(calibration: Calibration) -> Table:
             f"{level.surprise:.2f}", f"{level.repetition:.2f}", "" if level.acceptable else "[red]damage[/]",
         )  # fmt: skip
     table.caption = (
-        "Norm: of the change, in median norms of activations. Echo: how strongly the feature fires when the untouched model reads what was written. Own tokens: their "
-        "log-odds on held-out text. Random: up to where 95 % of like features come. KL, surprise: nats a token. "
-        "Damage: more than is accepted."
+        "Norm: of the change, in median norms of activations. Echo: how strongly the feature fires when the untouched "
+        "model reads what was written. Own tokens: their log-odds on held-out text. Random: up to where 95 % of like "
+        "features come. KL, surprise: nats a token. Damage: more than is accepted."
     )
     return table
 
