@@ -105,6 +105,23 @@ def test_steering_that_cannot_be_says_why(run: Path, arguments: list[str], messa
     assert message in refused.output
 
 
+def test_calibration_is_shown_and_kept(run: Path) -> None:
+    semascope_("index", str(run))
+    [feature] = re.findall(r"#(\d+)", semascope_("features", str(run), "--sort", "-density", "--limit", "1").output)
+    small = ["--strengths", "1,2x", "--texts", "4", "--tokens", "5", "--controls", "2"]
+    shown = semascope_("calibrate", str(run), "-f", feature, *small)
+    assert shown.exit_code == 0, shown.output
+    assert re.search(rf"#{feature} (steers, at|does not steer)", shown.output)
+    kept = json.loads((run / "steering" / "calibration" / f"{feature}.json").read_text())
+    assert [level["strength"] for level in kept["levels"]] == [1.0, 2.0]
+    assert "Output score" in semascope_("calibrate", str(run)).output
+    page = semascope_("features", str(run), feature, "--limit", "1").output
+    assert re.search(r"scores +input \d\.\d\d, output \d\.\d+", page)
+    assert "steers" in page
+    for wrong in (["-f", "64"], ["-f", feature, "--strengths", "loud"], ["-f", feature, "--texts", "1"]):
+        assert semascope_("calibrate", str(run), *wrong).exit_code == 2
+
+
 def test_search_finds_or_says_that_it_found_nothing(run: Path) -> None:
     semascope_("index", str(run))
     assert "#" in semascope_("features", str(run), "--search", "q").output

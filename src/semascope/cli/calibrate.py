@@ -25,7 +25,7 @@ def calibrate(
     feature: Annotated[
         list[int] | None, typer.Option("--feature", "-f", help="Whose strengths to try; without it, all are scored.")
     ] = None,
-    strengths: Annotated[str, typer.Option(help="What to clamp to, in multiples of the maximum.")] = "0.5,1,2,3,4",
+    strengths: Annotated[str, typer.Option(help="What to clamp to, in multiples of the maximum.")] = "0.5,1,1.5,2,3",
     texts: Annotated[int, typer.Option(help="How many texts to write at each strength, at most 24.")] = 24,
     tokens: Annotated[int, typer.Option(help="How many tokens in each.")] = 24,
     controls: Annotated[int, typer.Option(help="How many random features to compare with.")] = 6,
@@ -73,7 +73,7 @@ def _levels(calibration: Calibration) -> Table:
     title = f"#{calibration.feature} clamped to multiples of its maximum, {calibration.maximum:.1f}"
     table = Table(box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold")
     # Two lines of headers: ten columns fit into the 80 of a narrow terminal.
-    for name in (
+    headers = (
         "",
         "Of\nnorm",
         "\nEcho",
@@ -84,7 +84,8 @@ def _levels(calibration: Calibration) -> Table:
         "Sur-\nprise",
         "Repe-\nated",
         "",
-    ):
+    )
+    for name in headers:
         table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if "Echo" in name else "")
     before = calibration.untouched
     surprise, repetition = f"{before['surprise']:.2f}", f"{before['repetition']:.2f}"

@@ -33,7 +33,7 @@ class CalibrationSettings:
     ConfigError for settings that cannot be.
     """
 
-    strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 4.0)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
     texts: int = 24
     tokens: int = 24
     controls: int = 6
