@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import demo, evaluate, features, index, report, train
+from semascope.cli import concepts, demo, evaluate, features, index, report, train
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -61,6 +61,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("concepts")(concepts.concepts)
 app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("report")(report.report)
