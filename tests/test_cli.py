@@ -23,7 +23,7 @@ from semascope.cli.variants import variant_settings
 from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "train", "eval", "index", "features", "report")
+COMMANDS = ("concepts", "demo", "train", "eval", "index", "features", "report")
 
 
 def semascope_(*arguments: str) -> Any:

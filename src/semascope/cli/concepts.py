@@ -65,9 +65,9 @@ def _show(scores: Sequence[ConceptScore], index: FeatureIndex) -> None:
     from semascope.concepts import LEAST_AUC, LEVEL
 
     densities = index.densities()
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("Concept", style="bold")
-    table.add_column("Exists")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("Concept", style="bold", min_width=16)
+    table.add_column("")
     table.add_column("Feature", justify="right", style="magenta", no_wrap=True)
     table.add_column("AUC", justify="right", style="bold cyan")
     table.add_column("95 %", justify="right", style="dim", no_wrap=True)
@@ -77,7 +77,7 @@ def _show(scores: Sequence[ConceptScore], index: FeatureIndex) -> None:
     for one in scores:
         low, high = one.interval
         table.add_row(
-            escape(one.concept), "yes" if one.exists else "no", f"#{one.feature}", f"{one.auc:.3f}",
+            escape(one.concept), "✓" if one.exists else "✗", f"#{one.feature}", f"{one.auc:.3f}",
             f"{low:.2f}–{high:.2f}", "–" if one.specificity is None else f"{one.specificity:.3f}",
             f"{one.probe_auc:.3f}", f"{one.random_feature_auc:.3f}", f"{densities[one.feature]:.2%}",
             f"{one.positives}+{one.negatives}",
@@ -85,7 +85,7 @@ def _show(scores: Sequence[ConceptScore], index: FeatureIndex) -> None:
     console.print(table)
     tried = max(one.features_tried for one in scores)
     console.print(
-        f"[dim]A feature exists when its AUC on texts that did not choose it is at least {LEAST_AUC}, with a p-value of at "
-        f"most {LEVEL} corrected for the features tried (up to {tried:,}). Sisters: AUC against texts of neighbouring "
-        "concepts. Probe: difference of means on the raw activations. Random: what any feature gives.[/]"
+        f"[dim]✓ a feature exists: its AUC on texts that did not choose it is at least {LEAST_AUC}, with a p-value of "
+        f"at most {LEVEL} corrected for the features tried (up to {tried:,}). Sisters: AUC against texts of "
+        "neighbouring concepts. Probe: difference of means on the raw activations. Random: what any feature gives.[/]"
     )
