@@ -45,6 +45,7 @@ OWNERS = {
     "jinja2": {"report"},
     "matplotlib": {"report"},
     "scipy": {"steering"},
+    "yaml": {"concepts"},
     "typer": {"cli"},
     "rich": {"cli"},
     "argparse": {"cli"},

@@ -1,14 +1,15 @@
 """Concepts: a planted feature is found, scored on texts that did not choose it, beside honest baselines."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from semascope.activations import OutlierFilter
-from semascope.concepts import EMBEDDED_SUITE, Concept, score_concepts
-from semascope.concepts.auc import auc, auc_interval
+from semascope.concepts import EMBEDDED_SUITE, Concept, read_suite, score_concepts, suite_names
+from semascope.concepts.auc import auc, auc_interval, chance_of
 from semascope.concepts.pooled import pool_texts
 from semascope.errors import DataError
 from semascope.models import load_model
@@ -123,3 +124,75 @@ def test_concepts_without_enough_texts_are_left_out_and_none_at_all_is_an_error(
     assert [score.concept for score in scores] == ["Digits"]
     with pytest.raises(DataError, match="none of the concepts person, city"):
         score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), EMBEDDED_SUITE)
+
+
+def test_chance_is_the_mann_whitney_test_and_keeps_its_level() -> None:
+    assert chance_of(torch.ones(5), torch.ones(7)) == 1
+    scores = torch.randn(2000, 40, generator=torch.Generator().manual_seed(0)).round(decimals=1).relu()
+    share = sum(chance_of(row[:20], row[20:]) <= 0.05 for row in scores) / len(scores)
+    assert 0.035 < share < 0.065
+    from scipy.stats import mannwhitneyu
+
+    expected = mannwhitneyu(
+        scores[0, :15].numpy(), scores[0, 15:].numpy(), alternative="greater", method="asymptotic", use_continuity=False
+    )
+    assert chance_of(scores[0, :15], scores[0, 15:]) == pytest.approx(expected.pvalue)
+
+
+def test_a_planted_feature_exists_and_among_shuffled_labels_none_does() -> None:
+    [planted] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    assert planted.exists
+    assert planted.p_value < 0.001
+    labels = [document.labels for document in documents()]
+    random.Random(1).shuffle(labels)
+    shuffled = [Document(d.text, d.source, given) for d, given in zip(documents(), labels, strict=True)]
+    [nothing] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), shuffled, [DIGITS])
+    assert not nothing.exists
+
+
+def test_specificity_is_against_the_sisters() -> None:
+    concept = Concept("Digits", "digits", sisters=("letters",))
+    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [concept])
+    assert score.specificity is not None
+    assert score.specificity > 0.95
+    assert score.sister_texts == 15  # the half of the letters that did not choose the feature
+    [without] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    assert without.specificity is None
+    assert (without.feature, without.auc) == (score.feature, score.auc)
+
+
+def test_every_suite_that_comes_along_can_be_read() -> None:
+    assert {"demo", "things", "security", "languages"} <= set(suite_names())
+    assert all(read_suite(name).concepts for name in suite_names())
+    assert read_suite("demo").concepts == EMBEDDED_SUITE
+
+
+def test_a_suite_of_ones_own_brings_texts(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("concepts:\n  - {name: Secrecy, label: secrecy, texts: [Tell nobody., Burn this letter.]}\n")
+    suite = read_suite(str(file))
+    assert suite.name == "mine"
+    assert [(d.text, d.labels) for d in suite.documents] == [
+        ("Tell nobody.", {"secrecy"}),
+        ("Burn this letter.", {"secrecy"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("concepts: [", "is not YAML"),
+        ("concepts: []", "at least 1 item"),
+        ("concepts: [{name: A}]", r"concepts.0.label: Field required"),
+        ("concepts: [{name: A, label: a, colour: red}]", r"concepts.0.colour"),
+        ("concepts: [{name: A, label: a}, {name: A, label: b}]", "more than one concept named A"),
+        ("!!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_a_damaged_suite_is_named_with_its_place(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_suite(str(file))
+    with pytest.raises(DataError, match="there is no suite 'nothing': choose one of demo"):
+        read_suite("nothing")

@@ -2,6 +2,10 @@
 
 A single feature is compared with what a person could get without a dictionary, a difference-of-means probe on the raw
 activations, and with what chance gives, random features.
+
+A feature for a concept exists when its AUC on the held-out half is at least ``LEAST_AUC`` and no chance finding: the
+one-sided p-value of the Mann-Whitney test there, times the number of features tried, is at most ``LEVEL``. The held-out
+half did not choose, so the factor (Bonferroni's) is strict.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from semascope.concepts.auc import auc, auc_interval
+from semascope.concepts.auc import auc, auc_interval, chance_of
 from semascope.concepts.pooled import pool_texts
 from semascope.concepts.suite import Concept
 from semascope.errors import DataError
@@ -24,6 +28,8 @@ from semascope.text import one_window_each
 
 LEAST_TEXTS = 8  # of each kind: four to choose on and four to score on
 RANDOM_FEATURES = 200
+LEAST_AUC = 0.8
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class ConceptScore:
     """What is known of one concept. AUCs are on the half of the texts that did not choose the feature.
 
     ``random_feature_auc`` is the mean over random features that fire on any of the texts. ``interval`` is 95 %, by
-    bootstrap over texts.
+    bootstrap over texts. ``p_value`` is corrected for ``features_tried``, those that fire on any of the texts.
+    ``specificity`` is the AUC against the ``sister_texts`` of neighbouring concepts, None when there are too few.
     """
 
     concept: str
@@ -44,6 +51,11 @@ class ConceptScore:
     positives: int
     negatives: int
     seed: int
+    exists: bool
+    p_value: float
+    features_tried: int
+    specificity: float | None
+    sister_texts: int
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
@@ -69,7 +81,7 @@ def score_concepts(
     """
     documents = list(documents)
     generator = random.Random(seed)
-    chosen: dict[str, tuple[list[Document], list[Document]]] = {}
+    chosen: dict[str, tuple[list[Document], list[Document], list[Document]]] = {}
     for concept in concepts:
         positives = [document for document in documents if concept.is_positive(document)]
         negatives = [document for document in documents if concept.is_negative(document)]
@@ -77,14 +89,22 @@ def score_concepts(
             chosen[concept.name] = (
                 generator.sample(positives, min(texts_each, len(positives))),
                 generator.sample(negatives, min(texts_each, len(negatives))),
+                [],
             )
+    # After the other draws, which so are the same with sisters as without.
+    for concept in concepts:
+        if concept.name in chosen:
+            # Texts that chose the feature by not having it would make it look specific.
+            choosers = {document.id for document in chosen[concept.name][1][::2]}
+            sisters = [one for one in documents if concept.is_sister(one) and one.id not in choosers]
+            chosen[concept.name][2].extend(generator.sample(sisters, min(texts_each, len(sisters))))
     if not chosen:
         raise DataError(
             f"none of the concepts {', '.join(c.label for c in concepts)} has {LEAST_TEXTS} held-out texts with it and "
             f"{LEAST_TEXTS} without: give more labelled text, or hold out a larger part"
         )
 
-    needed = {document.id: document for pair in chosen.values() for side in pair for document in side}
+    needed = {document.id: document for sides in chosen.values() for side in sides for document in side}
     windows = one_window_each(needed.values(), model.tokenizer, context_tokens=context_tokens)
     texts = {document.id: ids for document, ids in windows}
     row_of = {id: row for row, id in enumerate(texts)}
@@ -93,13 +113,23 @@ def score_concepts(
     scores: list[ConceptScore] = []
     for concept in concepts:
         if concept.name in chosen:
-            rows = [torch.tensor([row_of[document.id] for document in side]) for side in chosen[concept.name]]
-            scores.append(_score(concept, maxima_SF, means_SD, rows[0], rows[1], seed))
+            rows = [
+                torch.tensor([row_of[document.id] for document in side], dtype=torch.int64)
+                for side in chosen[concept.name]
+            ]
+            scores.append(_score(concept, maxima_SF, means_SD, *rows, seed=seed))
     return scores
 
 
 def _score(
-    concept: Concept, maxima_SF: Tensor, means_SD: Tensor, positive_P: Tensor, negative_Q: Tensor, seed: int
+    concept: Concept,
+    maxima_SF: Tensor,
+    means_SD: Tensor,
+    positive_P: Tensor,
+    negative_Q: Tensor,
+    sister_S: Tensor,
+    *,
+    seed: int,
 ) -> ConceptScore:
     # The documents come in random order: even places choose, odd places score.
     choose, score = slice(0, None, 2), slice(1, None, 2)
@@ -115,15 +145,23 @@ def _score(
     shuffled = torch.randperm(len(alive_F), generator=torch.Generator().manual_seed(seed))
     random_F = alive_F[shuffled[:RANDOM_FEATURES]]
     chance = auc(maxima_SF[positive_P[score]][:, random_F], maxima_SF[negative_Q[score]][:, random_F])
+    found = auc(held_out[0][:, None], held_out[1][:, None]).item()
+    p_value = min(1.0, len(alive_F) * chance_of(*held_out))
+    specific = len(sister_S) >= LEAST_TEXTS
     return ConceptScore(
         concept=concept.name,
         label=concept.label,
         feature=feature,
-        auc=auc(held_out[0][:, None], held_out[1][:, None]).item(),
+        auc=found,
         interval=auc_interval(*held_out, seed=seed),
         probe_auc=probe.item(),
         random_feature_auc=chance.mean().item(),
         positives=len(positive_P),
         negatives=len(negative_Q),
         seed=seed,
+        exists=found >= LEAST_AUC and p_value <= LEVEL,
+        p_value=p_value,
+        features_tried=len(alive_F),
+        specificity=auc(held_out[0][:, None], maxima_SF[sister_S, feature][:, None]).item() if specific else None,
+        sister_texts=len(sister_S),
     )
