@@ -22,7 +22,6 @@ from semascope.attribution import Agreement, By, Explanation, Question, explain
 from semascope.features import FeatureIndex
 from semascope.models import load_model
 from semascope.runs import Run
-from semascope.sae import load_dictionary
 from semascope.text import Tokenizer, token_text
 
 
@@ -63,9 +62,8 @@ class Studied:
 
 def study(run: Run, prompts: Sequence[Prompt] = PROMPTS) -> list[Studied]:
     """Attribute and ablate every active feature of every prompt."""
-    saved = load_dictionary(run.folder / "dictionary")
     model = load_model(**run.config.model.exact().model_dump())
-    autoencoder, medians = saved.autoencoder.to(model.device), saved.metadata["recent_medians"]
+    autoencoder, medians = run.dictionary.to(model.device), run.saved.metadata["recent_medians"]
 
     def explained(prompt: Prompt, by: By) -> Explanation:
         question = Question.read(model.tokenizer, prompt.text, prompt.target, prompt.baseline)
@@ -170,7 +168,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run.open(options.run)
     studied = study(run)
-    index = run.features if (run.folder / "features" / "index.json").exists() else None
+    index = run.features if FeatureIndex.is_complete(run.folder / "features") else None
     text = markdown(studied, run.tokenizer, index)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "attribution.md").write_text(text + "\n", encoding="utf-8")

@@ -147,10 +147,17 @@ class Run:
         """Whether its dictionary is there."""
         return (self.folder / "dictionary" / "cfg.json").exists()
 
+    @cached_property
+    def saved(self) -> SavedDictionary:
+        """The trained dictionary with what was noted of its training. Raises DamagedError when there is none yet."""
+        if not (self.folder / "dictionary").exists():
+            raise DamagedError(f"{self.folder} has no dictionary yet: run the command that trains it again")
+        return load_dictionary(self.folder / "dictionary")
+
     @property
     def dictionary(self) -> SparseAutoencoder:
         """The trained dictionary, for raw activations."""
-        return self._saved.autoencoder
+        return self.saved.autoencoder
 
     @cached_property
     def features(self) -> FeatureIndex:
@@ -162,7 +169,7 @@ class Run:
     @cached_property
     def steering(self) -> Steering:
         """The model with features that can be turned up and down, in multiples of their maxima in the index."""
-        medians = self._saved.metadata.get("recent_medians")
+        medians = self.saved.metadata.get("recent_medians")
         return Steering(
             self.model,
             self.site,
@@ -206,7 +213,7 @@ class Run:
         if found := self.result("reconstruction"):
             progress.message("Reusing evaluation/reconstruction.json")
             return found
-        config, metadata = self.config.evaluation, self._saved.metadata
+        config, metadata = self.config.evaluation, self.saved.metadata
         batches = self.source.windows(held_out=True)
         n_batches = max(1, config.tokens // (self.config.corpus.context_tokens * self.source.windows_per_batch))
         report = evaluate_reconstruction(
@@ -245,14 +252,14 @@ class Run:
                 labelled,
                 EMBEDDED_SUITE,
                 texts_each=config.concept_texts,
-                recent_medians=self._saved.metadata["recent_medians"][0],
+                recent_medians=self.saved.metadata["recent_medians"][0],
                 seed=config.seed,
             )
         return self._write_result("concepts", {"seed": config.seed, "concepts": [score.as_json() for score in scores]})
 
     def index(self) -> FeatureIndex:
         """Build the feature index over the training text, from kept activations if there are any."""
-        if (self.folder / "features" / "index.json").exists():
+        if FeatureIndex.is_complete(self.folder / "features"):
             progress.message(f"Reusing the feature index in {self.folder / 'features'}")
             return self.features
         wanted, tokenizer = self.config.index_tokens, self.tokenizer
@@ -304,7 +311,7 @@ class Run:
 
     def card(self) -> dict[str, str]:
         """What the run is, as labels and values for people."""
-        training, corpus, metadata = self.config.training, self.config.corpus, self._saved.metadata
+        training, corpus, metadata = self.config.training, self.config.corpus, self.saved.metadata
         left_out = metadata["left_out"]
         unsaid = {"variant"} if len(training.variant.prefixes) > 1 else {"variant", "prefixes"}
         harvested = f" ({self.config.passes} passes over {self.config.harvest_tokens:,})" if self.config.stored else ""
@@ -325,17 +332,11 @@ class Run:
 
     # --- what the stages share --------------------------------------------------------------------------------------
 
-    @cached_property
-    def _saved(self) -> SavedDictionary:
-        if not (self.folder / "dictionary").exists():
-            raise DamagedError(f"{self.folder} has no dictionary yet: run the command that trains it again")
-        return load_dictionary(self.folder / "dictionary")
-
     def _activations_to_index(self) -> Iterator[tuple[TokenBatch | None, ActivationBatch]]:
         if self.config.stored:
             yield from ActivationStore(self.activations_folder).batches(self.site)
         else:
-            outliers = OutlierFilter(self._saved.metadata["recent_medians"][0])
+            outliers = OutlierFilter(self.saved.metadata["recent_medians"][0])
             yield from harvest(self.model, [self.site], self.source.windows(), outliers)
 
     def save(self, trained: SparseAutoencoder, stream: StoredBatches | LiveBatches) -> None:

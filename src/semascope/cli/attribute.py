@@ -62,28 +62,27 @@ def attribute(
     Example: `semascope attribute runs/demo "The opposite of hot is" --target " cold" --baseline " warm"`
     """
     from semascope.attribution import Question, explain
+    from semascope.features import FeatureIndex
     from semascope.models import load_model
     from semascope.runs import Run
-    from semascope.sae import load_dictionary
 
     opened = Run.open(run)
     with shown_by(RichReporter(errors)) if as_json else nullcontext():
         question = Question.read(opened.tokenizer, prompt, target, baseline, first_token=first_token)
-        saved = load_dictionary(run / "dictionary")
         model = load_model(**opened.config.model.exact().model_dump())
         explanation = explain(
             model,
             opened.site,
-            saved.autoencoder.to(model.device),
+            opened.dictionary.to(model.device),
             question,
             by=by.value,
             ablations=ablate,
             top=top,
             seed=seed,
             output_site=opened.output_site if opened.config.output_site else None,
-            recent_medians=saved.metadata["recent_medians"],
+            recent_medians=opened.saved.metadata["recent_medians"],
         )
-    index = opened.features if (run / "features" / "index.json").exists() else None
+    index = opened.features if FeatureIndex.is_complete(run / "features") else None
     if as_json:
         typer.echo(
             json.dumps(_with_descriptions(explanation.as_json(opened.tokenizer), index, top), ensure_ascii=False)
@@ -134,7 +133,7 @@ def _print_parts(explanation: Explanation) -> None:
 
 
 def _contributions(explanation: Explanation, tokenizer: Tokenizer, index: FeatureIndex | None, top: int) -> Table:
-    from semascope.cli.screen import token_list
+    from semascope.cli.screen import add_token_columns, token_cells
 
     found = explanation.as_json(tokenizer)["contributions"]
     table = Table(box=None, padding=(0, 1), expand=index is not None)
@@ -142,8 +141,7 @@ def _contributions(explanation: Explanation, tokenizer: Tokenizer, index: Featur
         style = "bold cyan" if name == "Attribution" else None
         table.add_column(name, justify="left" if name == "Token" else "right", no_wrap=True, style=style)
     if index is not None:
-        for name in ("Fires on", "Promotes"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+        add_token_columns(table)
     for one in found[:top]:
         more = f" +{one['places'] - 1}" if one["places"] > 1 else ""
         ablation = "" if one["ablation"] is None else f"{one['ablation']:+.3f}"
@@ -152,8 +150,7 @@ def _contributions(explanation: Explanation, tokenizer: Tokenizer, index: Featur
             f"{one['activation']:.1f}", f"{one['attribution']:+.3f}", ablation,
         ]  # fmt: skip
         if index is not None:
-            known = index.statistics(one["feature"])
-            row += [escape(token_list(tokens)) for tokens in (known.top_tokens, known.promoted)]
+            row += token_cells(index.statistics(one["feature"]))
         table.add_row(*row)
     return table
 

@@ -74,17 +74,8 @@ def _levels(calibration: Calibration) -> Table:
     table = Table(box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold")
     # Two lines of headers: ten columns fit into the 80 of a narrow terminal.
     headers = (
-        "",
-        "Of\nnorm",
-        "\nEcho",
-        "\nRandom",
-        "Own\ntokens",
-        "\nRandom",
-        "\nKL",
-        "Sur-\nprise",
-        "Repe-\nated",
-        "",
-    )
+        "", "Of\nnorm", "\nEcho", "\nRandom", "Own\ntokens", "\nRandom", "\nKL", "Sur-\nprise", "Repe-\nated", "",
+    )  # fmt: skip
     for name in headers:
         table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if "Echo" in name else "")
     before = calibration.untouched
@@ -122,17 +113,14 @@ def _verdict(calibration: Calibration, run: Path) -> str:
 
 def _best(run: Run, saved: SavedSteering) -> Table:
     """The features with the highest output scores."""
-    from semascope.cli.screen import token_list
+    from semascope.cli.screen import add_token_columns, token_cells
 
     input_F, output_F = saved.scores()
     table = Table(box=None, padding=(0, 1), expand=True, title="Likely to steer", title_justify="left")
     for name in ("Feature", "Output score", "Input score"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Fires on", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("Promotes", no_wrap=True, overflow="ellipsis", ratio=1)
+    add_token_columns(table)
     for feature in output_F.nan_to_num(-1).topk(min(20, len(output_F))).indices.tolist():
-        statistics = run.features.statistics(feature)
-        fires_on, promotes = (escape(token_list(tokens)) for tokens in (statistics.top_tokens, statistics.promoted))
         scores = (f"{output_F[feature]:.3f}", f"{input_F[feature]:.2f}")
-        table.add_row(f"[magenta]#{feature}[/]", *scores, fires_on, promotes)
+        table.add_row(f"[magenta]#{feature}[/]", *scores, *token_cells(run.features.statistics(feature)))
     return table

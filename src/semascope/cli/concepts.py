@@ -14,8 +14,10 @@ from semascope.cli.terminal import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from semascope.concepts import ConceptScore
-    from semascope.features import FeatureIndex
 
 
 def concepts(
@@ -34,11 +36,10 @@ def concepts(
     from semascope.concepts import read_suite, score_concepts
     from semascope.files import write_json
     from semascope.runs import Run
-    from semascope.sae import load_dictionary
 
     asked = read_suite(suite)
     opened = Run.open(run)
-    index = opened.features
+    densities = opened.features.densities()
     labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
         opened.model,
@@ -47,24 +48,22 @@ def concepts(
         [*labelled, *asked.documents],
         asked.concepts,
         texts_each=texts,
-        recent_medians=load_dictionary(opened.folder / "dictionary").metadata["recent_medians"][0],
+        recent_medians=opened.saved.metadata["recent_medians"][0],
         seed=seed,
     )
-    densities = index.densities()
     rows = [score.as_json() | {"density": float(densities[score.feature])} for score in scores]
     path = opened.folder / "evaluation" / f"concepts-{asked.name}.json"
     write_json(path, {"suite": asked.name, "seed": seed, "concepts": rows})
-    _show(scores, index)
+    _show(scores, densities)
     scored = {score.concept for score in scores}
     if missing := [concept.name for concept in asked.concepts if concept.name not in scored]:
         console.print(f"[dim]Too few held-out texts: {escape(', '.join(missing))}[/]")
     console.print(f"[dim]{escape(str(path))}[/]")
 
 
-def _show(scores: Sequence[ConceptScore], index: FeatureIndex) -> None:
+def _show(scores: Sequence[ConceptScore], densities: NDArray[np.float64]) -> None:
     from semascope.concepts import LEAST_AUC, LEVEL
 
-    densities = index.densities()
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("Concept", style="bold", min_width=16)
     table.add_column("")

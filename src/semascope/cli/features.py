@@ -43,16 +43,14 @@ def features(
 
 
 def _listed(found: list[FeatureStatistics]) -> Table:
-    from semascope.cli.screen import token_list
+    from semascope.cli.screen import add_token_columns, token_cells
 
     table = Table(box=None, padding=(0, 1), expand=True)
     for name in ("Feature", "Density", "Maximum"):
         table.add_column(name, justify="right", no_wrap=True, min_width=8)
-    table.add_column("Fires on", no_wrap=True, overflow="ellipsis", ratio=1)
-    table.add_column("Promotes", no_wrap=True, overflow="ellipsis", ratio=1)
+    add_token_columns(table)
     for one in found:
-        fires_on, promotes = (escape(token_list(tokens)) for tokens in (one.top_tokens, one.promoted))
-        table.add_row(f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}", fires_on, promotes)
+        table.add_row(f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}", *token_cells(one))
     return table
 
 

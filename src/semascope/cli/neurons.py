@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from semascope.cli.terminal import console
@@ -34,6 +33,7 @@ def neurons(
 
     Example: `semascope neurons runs/demo --tokens 100k`
     """
+    from semascope.features import FeatureIndex
     from semascope.runs import Run
 
     opened = Run.open(run)
@@ -42,22 +42,20 @@ def neurons(
         console.print("[dim]Reusing evaluation/neurons.json[/]")
     else:
         found = _measure(opened, tokens, memory)
-    _print(found, opened.features if (run / "features" / "index.json").exists() else None)
+    _print(found, opened.features if FeatureIndex.is_complete(run / "features") else None)
 
 
 def _measure(run: Run, tokens: int, memory: float) -> dict[str, Any]:
     from semascope.attribution import match_neurons
     from semascope.files import write_json, write_tensors
-    from semascope.sae import load_dictionary
 
-    saved = load_dictionary(run.folder / "dictionary")
     n_windows = -(-tokens // run.config.corpus.context_tokens)
     matches = match_neurons(
         run.model,
         run.site,
-        saved.autoencoder.to(run.model.device),
+        run.dictionary.to(run.model.device),
         list(islice(run.source.windows(held_out=True), -(-n_windows // run.source.windows_per_batch))),
-        recent_medians=saved.metadata["recent_medians"],
+        recent_medians=run.saved.metadata["recent_medians"],
         memory=memory * 1e9,
     )
     found = {"tokens_asked": tokens, **matches.as_json()}
@@ -95,7 +93,7 @@ def _print(found: Mapping[str, Any], index: FeatureIndex | None) -> None:
 
 
 def _examples(title: str, examples: list[dict[str, Any]], index: FeatureIndex | None) -> Table:
-    from semascope.cli.screen import token_list
+    from semascope.cli.screen import add_token_columns, token_cells
 
     table = Table(
         box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold", expand=index is not None
@@ -103,15 +101,13 @@ def _examples(title: str, examples: list[dict[str, Any]], index: FeatureIndex | 
     for name in ("Feature", "Correlation", "Neuron", "Tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     if index is not None:
-        for name in ("Fires on", "Promotes"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+        add_token_columns(table)
     for one in examples:
         row = [
             f"[magenta]#{one['feature']}[/]", f"{one['correlation']:.3f}", f"{one['layer']}/{one['neuron']}",
             f"{one['active']:,}",
         ]  # fmt: skip
         if index is not None:
-            known = index.statistics(one["feature"])
-            row += [escape(token_list(tokens)) for tokens in (known.top_tokens, known.promoted)]
+            row += token_cells(index.statistics(one["feature"]))
         table.add_row(*row)
     return table

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from semascope.cli.terminal import console
 from semascope.config import RunConfig
-from semascope.features import Example, WeightedToken
+from semascope.features import Example, FeatureStatistics, WeightedToken
 from semascope.text import Tokenizer, pieces
 
 # What stands before a context: its activation and its fold count.
@@ -110,3 +110,14 @@ def histogram(counts: Sequence[int]) -> str:
 def token_list(tokens: Sequence[WeightedToken], n: int = 6) -> str:
     """The texts of the first ``n`` tokens, spaces and control characters visible."""
     return "  ".join(repr(one.text)[1:-1] for one in tokens[:n]) or "–"
+
+
+def add_token_columns(table: Table) -> None:
+    """The columns that `token_cells` fills: they share what room the others leave."""
+    for name in ("Fires on", "Promotes"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+
+
+def token_cells(statistics: FeatureStatistics) -> list[str]:
+    """What a feature fires on and what it promotes, as cells of a table."""
+    return [escape(token_list(tokens)) for tokens in (statistics.top_tokens, statistics.promoted)]

@@ -73,6 +73,11 @@ class FeatureIndex:
         self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
         self._query(f"CREATE VIEW by_token AS SELECT * FROM {by_token}")
 
+    @staticmethod
+    def is_complete(folder: Path) -> bool:
+        """Whether a whole index was written there: its description comes last."""
+        return (folder / format.INDEX_FILE).exists()
+
     @classmethod
     def open(cls, folder: Path) -> FeatureIndex:
         """Open the index in ``folder``.
