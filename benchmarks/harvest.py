@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +22,7 @@ import semascope  # noqa: F401  # before PyTorch, as the command has it: it says
 
 # isort: split
 import torch
+from timing import best_seconds
 
 from semascope.activations import OutlierFilter, harvest
 from semascope.errors import ConfigError
@@ -30,18 +30,6 @@ from semascope.models import load_model
 from semascope.models.sites import Sites
 from semascope.records import Site, TokenBatch
 from semascope.text import Corpus, CorpusConfig, pack
-
-
-def best_seconds(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The least time of each function over interleaved repeats, after a warm-up."""
-    seconds = dict.fromkeys(functions, float("inf"))
-    for repeat in range(repeats + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if repeat:
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import semascope  # noqa: F401  # before PyTorch, as the command has it: it says
 
 # isort: split
 import torch
+from timing import best_seconds
 
 from semascope.kernels import TopK, cpu
 
@@ -61,15 +61,8 @@ def main() -> None:
         "weight_gradient": lambda: cpu.weight_gradient(pattern, values_K, x_BD),
         "adam": lambda: cpu.adam_rows(rows_T, gradient_TD, W_FD, *moments, steps_F, **adam),
     }
-    least = dict.fromkeys(parts, float("inf"))
-    for repeat in range(options.repeats + 1):
-        for name, part in parts.items():
-            start = time.perf_counter()
-            part()
-            if repeat:
-                least[name] = min(least[name], time.perf_counter() - start)
     shape = {name: getattr(options, name) for name in ("batch", "width", "features", "l0")}
-    milliseconds = {name: round(1e3 * seconds, 1) for name, seconds in least.items()}
+    milliseconds = {name: round(1e3 * seconds, 1) for name, seconds in best_seconds(parts, options.repeats).items()}
     print(json.dumps({**shape, "missed": round(missed, 6), "ms": milliseconds}, indent=2))
 
 

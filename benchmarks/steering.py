@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ import semascope  # before PyTorch, as the command has it: it says how OpenMP's 
 
 # isort: split
 import torch
+from timing import best_seconds
 
 from semascope.records import Intervention
 from semascope.sae import VARIANTS, build
@@ -50,14 +50,7 @@ def rates(steering: Steering, feature: int, rows: int, tokens: int, repeats: int
         "steered": ours(Intervention(feature, "clamp", 1.0)),
         "added": ours(Intervention(feature, "add", 1.0)),
     }
-    seconds = dict.fromkeys(ways, float("inf"))
-    for repeat in range(repeats + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if repeat:
-                seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return {name: rows * tokens / best for name, best in seconds.items()}
+    return {name: rows * tokens / seconds for name, seconds in best_seconds(ways, repeats).items()}
 
 
 def steerings(run: Any, features: int | None) -> Iterator[tuple[str, Steering]]:
