@@ -17,6 +17,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 from semascope.activations import BatchStream
+from semascope.models import HuggingFaceModel, load_model
 from semascope.sae import SparseAutoencoder
 from semascope.training import Columns, Trainer, TrainingConfig, train
 
@@ -36,6 +37,14 @@ def all_threads() -> Iterator[None]:
     torch.set_num_threads(max(1, torch.multiprocessing.cpu_count()))
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> HuggingFaceModel:
+    """The model without weights to fetch, exactly as it is."""
+    model = load_model("tiny", device="cpu", precision="full")
+    assert isinstance(model, HuggingFaceModel)
+    return model
 
 
 class PlantedStream:

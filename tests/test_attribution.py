@@ -33,13 +33,6 @@ class LinearBlock(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def tiny() -> HuggingFaceModel:
-    model = load_model("tiny", device="cpu", precision="full")
-    assert isinstance(model, HuggingFaceModel)
-    return model
-
-
-@pytest.fixture(scope="module")
 def linear() -> HuggingFaceModel:
     """The tiny model, but linear behind layer 2."""
     model = load_model("tiny", device="cpu", precision="full")

@@ -15,13 +15,6 @@ from semascope.text.tokenizer import ByteTokenizer
 
 
 @pytest.fixture(scope="module")
-def tiny() -> HuggingFaceModel:
-    model = load_model("tiny", device="cpu", precision="full")
-    assert isinstance(model, HuggingFaceModel)
-    return model
-
-
-@pytest.fixture(scope="module")
 def tokens_BT(tiny: LanguageModel) -> torch.Tensor:
     return torch.tensor(tiny.tokenizer.encode(["a small text of bytes", "another text of bytes"]))
 

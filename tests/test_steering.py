@@ -9,7 +9,7 @@ import torch
 from dictionaries import CONFIGS, KINDS, OUTPUT_WIDTH, activations, slightly_trained, target_of
 
 from semascope.errors import ConfigError, MismatchError, ModelError
-from semascope.models import HuggingFaceModel, load_model
+from semascope.models import HuggingFaceModel
 from semascope.records import Condition, Intervention, Site
 from semascope.sae import SparseAutoencoder, TopKConfig, build
 from semascope.steering import (
@@ -30,13 +30,6 @@ from semascope.steering.sampling import next_tokens
 
 GREEDY = Sampling(max_tokens=24, temperature=0)
 PROMPT = "a small text of bytes"
-
-
-@pytest.fixture(scope="module")
-def tiny() -> HuggingFaceModel:
-    model = load_model("tiny", device="cpu", precision="full")
-    assert isinstance(model, HuggingFaceModel)
-    return model
 
 
 @pytest.fixture(scope="module")
