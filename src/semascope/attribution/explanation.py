@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -43,12 +44,12 @@ class Explanation:
     contributions: Contributions
     ablated: Ablated
 
-    @property
+    @cached_property
     def of_attribution(self) -> Agreement:
         """How well attribution tells what ablation does."""
         return self._agreement(self.contributions.attributions_N)
 
-    @property
+    @cached_property
     def of_activation(self) -> Agreement:
         """How well the strength of activation does."""
         return self._agreement(self.contributions.activations_N)
