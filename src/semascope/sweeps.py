@@ -9,7 +9,7 @@ runs/sweep/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semascope import progress
@@ -71,13 +71,12 @@ class Sweep:
             ],
         )
 
-    def train(self, names: Collection[str] | None = None) -> None:
-        """Train the dictionaries that are not there yet, all (or those of these names) on one pass over the model."""
-        asked = [run for run in self.runs if names is None or run.folder.name in names]
-        missing = self.runs[0].source.team.agree([run.folder.name for run in asked if not run.trained])
-        untrained = {run.folder.name: run for run in asked if run.folder.name in missing}
-        if len(untrained) < len(asked):
-            progress.message(f"Reusing {len(asked) - len(untrained)} dictionaries in {self.folder}")
+    def train(self) -> None:
+        """Train the dictionaries that are not there yet, all on one pass over the model."""
+        missing = self.runs[0].source.team.agree([run.folder.name for run in self.runs if not run.trained])
+        untrained = {run.folder.name: run for run in self.runs if run.folder.name in missing}
+        if len(untrained) < len(self.runs):
+            progress.message(f"Reusing {len(self.runs) - len(untrained)} dictionaries in {self.folder}")
         if untrained:
             store = max(self.runs, key=lambda run: run.config.harvest_tokens).harvest()
             train_together(untrained, store, self.folder / "checkpoints")
