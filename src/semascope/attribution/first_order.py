@@ -17,9 +17,8 @@ from torch import Tensor
 from semascope.activations import OutlierFilter
 from semascope.attribution.contributions import Contributions, grouped
 from semascope.attribution.question import Question
-from semascope.errors import MismatchError
 from semascope.kernels import Pattern, kernels_for
-from semascope.models import LanguageModel
+from semascope.models import LanguageModel, require_width
 from semascope.records import Site
 from semascope.sae import SparseAutoencoder
 
@@ -99,12 +98,8 @@ def attribute(
     Raises ModelError for a prompt beyond the context, MismatchError when the dictionary is for another width.
     """
     written = output_site or site
-    for place, width in ((site, autoencoder.width), (written, autoencoder.output_width)):
-        if model.width(place) != width:
-            raise MismatchError(
-                f"the dictionary is for activations of width {width}, and those of '{model.name}' at {place} have "
-                f"{model.width(place)}: it was made for another model or site"
-            )
+    require_width(model, site, autoencoder.width)
+    require_width(model, written, autoencoder.output_width)
     tokens_1T = question.tokens_T[None].to(model.device)
     found = model.sensitivity(tokens_1T, written, lambda logits_BTV: question.value(logits_BTV[:, -1].float()).sum())
     y_TO, gradient_TO = found.activation_BTD[0].float(), found.gradient_BTD[0].float()

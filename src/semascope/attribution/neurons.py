@@ -17,9 +17,9 @@ from torch import Tensor
 from semascope import progress
 from semascope.activations import OutlierFilter
 from semascope.attribution.matches import FEWEST_ACTIVE, NeuronMatches
-from semascope.errors import DataError, InputError, MismatchError
+from semascope.errors import DataError, InputError
 from semascope.kernels import Pattern, kernels_for
-from semascope.models import LanguageModel
+from semascope.models import LanguageModel, require_width
 from semascope.records import Site, TokenBatch
 from semascope.sae import SparseAutoencoder
 
@@ -59,11 +59,7 @@ def match_neurons(
     """
     if not windows:
         raise DataError("there is no text to compare features and neurons on: give more text")
-    if model.width(site) != autoencoder.width:
-        raise MismatchError(
-            f"the dictionary is for activations of width {autoencoder.width}, and those of '{model.name}' at {site} "
-            f"have {model.width(site)}: it was made for another model or site"
-        )
+    require_width(model, site, autoencoder.width)
     sites = [Site(layer, "neurons") for layer in preceding_layers(site)]
     groups = _groups(sites, [4 * autoencoder.features * model.width(one) for one in sites], memory)
     tokens = sum(batch.tokens_BT.numel() for batch in windows)

@@ -43,6 +43,7 @@ def calibrate(
     from semascope.steering import CalibrationSettings, SavedSteering, feature_scores
     from semascope.steering import calibrate as measure
 
+    settings = CalibrationSettings(tuple(map(_number, each(strengths))), texts, tokens, controls, seed=seed)
     opened = Run.open(run)
     index, steering = opened.features, opened.steering
     saved = SavedSteering(opened.folder / "steering", index.n_features)
@@ -51,7 +52,6 @@ def calibrate(
         saved.add_scores(feature_scores(steering, index, alive))
         console.print(_best(opened, saved))
         return
-    settings = CalibrationSettings(tuple(map(_number, each(strengths))), texts, tokens, controls, seed=seed)
     wanted = max(1, _HELD_OUT_TOKENS // opened.config.corpus.context_tokens)
     windows_WT = next(opened.source.windows(held_out=True)).tokens_BT[:wanted]
     for one in feature:

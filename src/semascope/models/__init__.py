@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semascope.errors import ConfigError
-from semascope.models.base import Continuation, LanguageModel, Replacement
+from semascope.models.base import Continuation, LanguageModel, Replacement, require_width
 from semascope.models.cpu import keep_freed_memory
 from semascope.models.embedded import MODELS, embedded_folder, load_embedded
 from semascope.models.huggingface import HuggingFaceModel
@@ -24,6 +24,7 @@ __all__ = [
     "Replacement",
     "load_model",
     "load_tokenizer",
+    "require_width",
 ]
 
 EMBEDDED_MODELS = {model.name: model for model in MODELS}

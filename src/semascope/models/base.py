@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from semascope.errors import MismatchError
 from semascope.records import Site
 from semascope.text.tokenizer import Tokenizer
 
@@ -147,3 +148,12 @@ class LanguageModel(Protocol):
         subtracted, and so is the mean over the vocabulary, which changes no probability.
         """
         ...
+
+
+def require_width(model: LanguageModel, site: Site, width: int) -> None:
+    """Raise MismatchError when a dictionary for activations of this width is not one for this site of the model."""
+    if model.width(site) != width:
+        raise MismatchError(
+            f"the dictionary is for activations of width {width}, and those of '{model.name}' at {site} have "
+            f"{model.width(site)}: it was made for another model or site"
+        )

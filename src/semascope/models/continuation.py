@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -21,18 +20,18 @@ class CachedContinuation:
     """The `Continuation` of a model of Transformers, by the model's own cache.
 
     All windows have the same length, so that there is no padding: positions, masks and sliding windows are the model's
-    own, as in a window by itself. ``check`` takes new tokens and the number of positions before them.
+    own, as in a window by itself. ``check`` takes new tokens and the number of positions before them; ``last_only``
+    are the model's options for unembedding the last position alone.
     """
 
     def __init__(
-        self, wrapped: PreTrainedModel, sites: Sites, dtype: torch.dtype, *, check: Callable[[Tensor, int], Tensor]
-    ) -> None:
+        self, wrapped: PreTrainedModel, sites: Sites, dtype: torch.dtype, *, check: Callable[[Tensor, int], Tensor],
+        last_only: Mapping[str, Any],
+    ) -> None:  # fmt: skip
         self._wrapped, self._sites, self._dtype, self._check = wrapped, sites, dtype, check
         self._cache: Any = None
         self._length = 0
-        # Unembedding every position of a long prompt would cost more than running it through a small model.
-        only_last = "logits_to_keep" in inspect.signature(wrapped.forward).parameters
-        self._options: dict[str, Any] = {"logits_to_keep": 1} if only_last else {}
+        self._last_only = last_only
 
     @property
     def length(self) -> int:
@@ -44,7 +43,7 @@ class CachedContinuation:
             stack.enter_context(torch.inference_mode())
             for site, replace in replacements.items():
                 stack.enter_context(self._sites.place(site).attach(replacing(replace, site, self._dtype)))
-            output: Any = self._wrapped(tokens_BT, past_key_values=self._cache, use_cache=True, **self._options)
+            output: Any = self._wrapped(tokens_BT, past_key_values=self._cache, use_cache=True, **self._last_only)
         self._cache = getattr(output, "past_key_values", None)
         if self._cache is None:
             raise ModelError(

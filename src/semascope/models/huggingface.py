@@ -119,7 +119,9 @@ class HuggingFaceModel:
             return self._run(tokens_BT)
 
     def continuation(self) -> Continuation:
-        return CachedContinuation(self._wrapped, self._sites, self._dtype, check=self._checked)
+        return CachedContinuation(
+            self._wrapped, self._sites, self._dtype, check=self._checked, last_only=self._last_only
+        )
 
     def sensitivity(self, tokens_BT: Tensor, site: Site, score: Score) -> Sensitivity:
         tokens_BT = self._checked(tokens_BT)
@@ -180,15 +182,16 @@ class HuggingFaceModel:
 
     def _run(self, tokens_BT: Tensor, *, last_only: bool = False) -> Tensor:
         # No attention mask: windows have no padding, and without a mask the fast causal kernels can be used.
-        options = {"logits_to_keep": 1} if last_only and self._keeps_last_logits else {}
-        return self._wrapped(tokens_BT, use_cache=False, **options).logits
+        return self._wrapped(tokens_BT, use_cache=False, **(self._last_only if last_only else {})).logits
 
     def _rows_per_pass(self, n_rows: int, n_positions: int) -> int:
         return max(1, cpu.TOKENS_PER_PASS // n_positions) if self.device.type == "cpu" else n_rows
 
     @cached_property
-    def _keeps_last_logits(self) -> bool:
-        return "logits_to_keep" in inspect.signature(self._wrapped.forward).parameters
+    def _last_only(self) -> dict[str, Any]:
+        """Options that unembed the last position alone, where the model has them: unembedding all of a long window can
+        cost more than running it through a small model."""
+        return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self._wrapped.forward).parameters else {}
 
     @cached_property
     def _takes_more_rows(self) -> bool:

@@ -235,11 +235,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
     @torch.no_grad()
     def encode(self, x_BD: Tensor) -> Codes:
         """Sparse codes of a batch of activations. Raises MismatchError for activations of another width."""
-        if x_BD.ndim != 2 or x_BD.shape[1] != self.width:
-            raise MismatchError(
-                f"this dictionary encodes activations of shape [N, {self.width}], and was given {list(x_BD.shape)}: "
-                "it was made for another model or site"
-            )
+        self._require_width(x_BD)
         [(pattern, pre_K)] = encode(x_BD, self.centre_D, self.W_enc_FD, self.b_enc_F, [self.selection()])
         return pattern.codes(self.activation(pattern, pre_K))
 
@@ -250,8 +246,7 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         Where a feature's own pre-activation decides whether it is active, nothing is computed of the others. Where
         features compete, the others are computed only of rows that one of these may be active in.
         """
-        if x_BD.shape[1] != self.width:
-            return self.encode(x_BD).columns(features_n)  # which says what is wrong
+        self._require_width(x_BD)
         centred_BD = x_BD if self.centre_D is None else x_BD - self.centre_D
         pre_Bn = centred_BD @ self.W_enc_FD[features_n].T + self.b_enc_F[features_n]
         found_Bn = torch.zeros_like(pre_Bn)
@@ -268,6 +263,13 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
                 if len(rows):
                     found_Bn[rows] = self.encode(x_BD[rows]).columns(features_n)
         return found_Bn
+
+    def _require_width(self, x_BD: Tensor) -> None:
+        if x_BD.ndim != 2 or x_BD.shape[1] != self.width:
+            raise MismatchError(
+                f"this dictionary encodes activations of shape [N, {self.width}], and was given {list(x_BD.shape)}: "
+                "it was made for another model or site"
+            )
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:

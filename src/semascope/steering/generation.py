@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semascope.errors import ConfigError, MismatchError, ModelError
-from semascope.models import LanguageModel, Replacement
+from semascope.models import LanguageModel, Replacement, require_width
 from semascope.records import Intervention, Site
 from semascope.sae import SparseAutoencoder
 from semascope.steering.edits import Edits
@@ -48,13 +48,8 @@ class Steering:
         self.dictionary = dictionary.to(model.device)
         self.maxima_F = None if maxima_F is None else torch.as_tensor(maxima_F, dtype=torch.float32)
         self.massive_above = massive_above
-        widths = ((self.site, dictionary.width), (self.output_site, dictionary.output_width))
-        for place, width in widths:
-            if model.width(place) != width:
-                raise MismatchError(
-                    f"the dictionary is for activations of width {width}, and those of '{model.name}' at {place} have "
-                    f"{model.width(place)}: it was made for another model"
-                )
+        require_width(model, self.site, dictionary.width)
+        require_width(model, self.output_site, dictionary.output_width)
         if self.maxima_F is not None and len(self.maxima_F) != dictionary.features:
             raise MismatchError(
                 f"maxima of {len(self.maxima_F):,} features were given for a dictionary of {dictionary.features:,}"

@@ -40,7 +40,7 @@ def feature_scores(
 
     Raises ConfigError for features outside the residual stream, which promote nothing by themselves.
     """
-    if steering.output_site.kind == "mlp_in":
+    if not steering.output_site.writes_residual:
         raise ConfigError(
             f"features at {steering.output_site} are not in the residual stream, and have no tokens of their own that "
             "they promote: input and output scores are for the other sites"
