@@ -118,7 +118,7 @@ def test_concepts_are_scored_where_the_text_has_labels(finished: Run) -> None:
 def test_finished_stages_are_reused(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     again = Run.begin(finished.folder, finished.config)
     monkeypatch.setattr("semascope.source.load_model", lambda **_: pytest.fail("the model was loaded again"))
-    monkeypatch.setattr("semascope.runs.train", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr("semascope.runs.together.train", lambda *_, **__: pytest.fail("it was trained again"))
     again.train()
     assert again.evaluate() == finished.result("reconstruction")
     again.score_concepts()

@@ -9,7 +9,7 @@ from test_runs import corpus, settings
 
 from semascope.config import RunConfig
 from semascope.errors import ConfigError, DamagedError
-from semascope.runs import Run
+from semascope.runs import Run, together
 from semascope.sae import GatedConfig, TopKConfig
 from semascope.sweeps import Sweep
 from semascope.training import Trainer, TrainingConfig
@@ -99,19 +99,19 @@ def test_trainings_of_several_lengths_on_one_stream_are_those_of_runs_by_themsel
 
     monkeypatch.setattr("semascope.training.checkpoints.LEAST_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
-    save, step = Run.save, Trainer.step
+    save, step = together.save, Trainer.step
 
-    def interrupted_save(self: Run, *given: Any) -> None:
-        if self.config.training.features == 80:
+    def interrupted_save(run: Run, *given: Any) -> None:
+        if run.config.training.features == 80:
             raise KeyboardInterrupt
-        save(self, *given)
+        save(run, *given)
 
     def interrupted_step(self: Trainer, batch: torch.Tensor, done: int) -> None:
         if done == 23:
             raise KeyboardInterrupt
         step(self, batch, done)
 
-    for owner, method, replacement in ((Trainer, "step", interrupted_step), (Run, "save", interrupted_save)):
+    for owner, method, replacement in ((Trainer, "step", interrupted_step), (together, "save", interrupted_save)):
         with monkeypatch.context() as patch:
             patch.setattr(owner, method, replacement)
             with pytest.raises(KeyboardInterrupt):
@@ -132,16 +132,16 @@ def test_an_interrupted_sweep_ends_like_an_uninterrupted_one(
     whole.train()
     monkeypatch.setattr("semascope.training.checkpoints.LEAST_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("semascope.training.checkpoints.SHARE_OF_TIME", 1e9)
-    save, saved = Run.save, []
+    save, saved = together.save, []
 
-    def interrupted(self: Run, *given: Any) -> None:
-        saved.append(self)
+    def interrupted(run: Run, *given: Any) -> None:
+        saved.append(run)
         if len(saved) == 2:  # one dictionary is saved already
             raise KeyboardInterrupt
-        save(self, *given)
+        save(run, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", interrupted)
+        patch.setattr(together, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             Sweep.begin(tmp_path / "parts", family(corpus)).train()
     resumed = Sweep.begin(tmp_path / "parts", family(corpus))
