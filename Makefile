@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/semascope demo --out $(RUN)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
