@@ -1,0 +1,8 @@
+"""The run folder: what is in it (`folder`), its stages (`run`), and several trained together (`together`)."""
+
+from semascope.runs.card import card
+from semascope.runs.folder import RunFolder
+from semascope.runs.run import Run
+from semascope.runs.together import train_together
+
+__all__ = ["Run", "RunFolder", "card", "train_together"]
