@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from semascope.errors import DamagedError, InputError
 from semascope.features import format
 from semascope.features.activity import FeatureActivity
+from semascope.features.documents import DocumentText, passage, windows_around
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.rowgroups import RowGroupReader
 from semascope.features.selection import Filter, Sort, Summary
+from semascope.features.sources import SourceShare, source_shares
 from semascope.features.statistics import FeatureStatistics
 
 _SEARCH = """
@@ -167,8 +169,7 @@ class FeatureIndex:
         for name, number in (("n_top", n_top), ("n_intervals", n_intervals), ("per_interval", per_interval)):
             _check_not_negative(name, number)
         row = self._row(feature)
-        file = self.folder / format.part_file(row["part"])
-        activity = FeatureActivity(self._query, self._windows, file, feature, row["maximum"])
+        activity = self._activity(row)
         top = activity.top(n_top, context)
         intervals = activity.intervals(n_intervals, per_interval, context)
         sampled = [one for interval in intervals for one in interval.examples]
@@ -213,14 +214,61 @@ class FeatureIndex:
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
         passes_F = self._summary.passing(where)
+        best: dict[int, None] = {}
         if words := sorted(set((search or "").lower().split())):
             best = dict.fromkeys([*also, *(feature for (feature,) in self._query(_SEARCH, {"words": words}))])
             passes_F &= self._summary.members(best)
+        found: Sequence[int] | NDArray[np.int64]
         if words and sort is None:
             found = [feature for feature in best if feature in self and passes_F[feature]]
         else:
             found = self._summary.in_order(passes_F, sort or "id")
         return Selection(len(found), tuple(self.summaries([int(one) for one in found[offset : offset + limit]])))
+
+    def sources(self, feature: int) -> list[SourceShare]:
+        """How the feature's activation is distributed over the sources of the corpus, the largest share first."""
+        self._check(feature)
+        return source_shares(self._by_source.rows([feature])[feature], self._sources)
+
+    def document(
+        self, document: int, *, feature: int | None = None, around: int | None = None, most_windows: int = 16
+    ) -> DocumentText:
+        """The text of a document by the windows that it lies in, with the activation of a feature at every token.
+
+        ``around``: the window to show the neighbourhood of, the document's first when it is None; at most
+        ``most_windows`` windows are shown. Raises InputError when the index has no such document or the document
+        does not lie in that window.
+        """
+        row = self._documents.rows([document]).get(document)
+        if row is None:
+            raise InputError(f"the index {self.folder} has no document {document}: take one that an example names")
+        shown = windows_around(row, around, most_windows)
+        passages = [found for one in self._windows.rows(shown).values() if (found := passage(document, one))]
+        if feature is not None:
+            passages = self._activity(self._row(feature)).with_values(passages)
+        return DocumentText(
+            document,
+            source=self._sources[row["source"]][0],
+            n_tokens=row["n_tokens"],
+            begins=shown.start == row["first_window"],
+            ends=shown.stop == row["last_window"] + 1,
+            passages=tuple(passages),
+        )
+
+    @cached_property
+    def _sources(self) -> list[tuple[str, int]]:
+        return [
+            (name, n_tokens)
+            for name, n_tokens in self._query(f"FROM {format.sql_source(self.folder / format.SOURCES_FILE)}")
+        ]
+
+    @cached_property
+    def _by_source(self) -> RowGroupReader:
+        return RowGroupReader(self.folder / format.BY_SOURCE_FILE, "feature")
+
+    @cached_property
+    def _documents(self) -> RowGroupReader:
+        return RowGroupReader(self.folder / format.DOCUMENTS_FILE, "document")
 
     @cached_property
     def _windows(self) -> RowGroupReader:
@@ -229,6 +277,10 @@ class FeatureIndex:
     def _row(self, feature: int) -> dict[str, Any]:
         self._check(feature)
         return self._rows.rows([feature])[feature]
+
+    def _activity(self, row: Mapping[str, Any]) -> FeatureActivity:
+        file = self.folder / format.part_file(row["part"])
+        return FeatureActivity(self._query, self._windows, file, row["feature"], row["maximum"])
 
     def _check(self, feature: int) -> None:
         if feature not in self:
