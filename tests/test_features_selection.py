@@ -44,15 +44,15 @@ def test_filters_keep_what_passes_all_of_them(index: FeatureIndex) -> None:
 def test_the_total_counts_what_lies_outside_the_page_too(index: FeatureIndex) -> None:
     found = index.select(sort="-density", limit=2, offset=1)
     assert (found.total, [one.feature for one in found.features]) == (5, [4, 3])
-    beyond = index.select(search="word1", limit=5, offset=50)
+    beyond = index.select(search="word1", search_in="tokens", limit=5, offset=50)
     assert (beyond.total, beyond.features) == (4, ())
     assert index.select(limit=0).total == 5
 
 
 def test_features_that_match_by_something_else_come_first_in_a_search(index: FeatureIndex) -> None:
-    assert ids(index, search="word4") == [5]
-    assert ids(index, search="word4", also=[1, 5, 77]) == [1, 5]
-    assert ids(index, search="word4", also=[1, 0], sort="maximum") == [5, 1]
+    assert ids(index, search="word4", search_in="tokens") == [5]
+    assert ids(index, search="word4", search_in="tokens", also=[1, 5, 77]) == [1, 5]
+    assert ids(index, search="word4", search_in="tokens", also=[1, 0], sort="maximum") == [5, 1]
     assert ids(index, also=[1]) == [1, 2, 3, 4, 5]
 
 

@@ -6,6 +6,8 @@
       statistics.parquet           one row a feature, dead ones included
       by_token.parquet             the features that fire on each token or promote it
       tokens.parquet               the text of every token that appears anywhere in the index
+      words.parquet                the words around the highest peaks of features
+      by_word.parquet              the features of each word
       sources.parquet              the sources of the corpus and their tokens
       documents.parquet            the source of every document, and the windows that it lies in
       by_source.parquet            how each feature is distributed over the sources
@@ -48,6 +50,8 @@ WINDOWS_FILE = "windows.parquet"
 STATISTICS_FILE = "statistics.parquet"
 BY_TOKEN_FILE = "by_token.parquet"
 TOKENS_FILE = "tokens.parquet"
+BY_WORD_FILE = "by_word.parquet"
+WORDS_FILE = "words.parquet"
 SOURCES_FILE = "sources.parquet"
 DOCUMENTS_FILE = "documents.parquet"
 BY_SOURCE_FILE = "by_source.parquet"

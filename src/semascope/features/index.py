@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -22,14 +22,16 @@ from semascope.features.rowgroups import RowGroupReader
 from semascope.features.selection import Filter, Sort, Summary
 from semascope.features.sources import SourceShare, source_shares
 from semascope.features.statistics import FeatureStatistics
+from semascope.features.words import WordSearch
 
-_SEARCH = """
+SearchIn = Literal["everything", "tokens", "texts"]
+
+_TOKEN_SEARCH = """
 WITH matching AS (
     SELECT word, token FROM tokens JOIN (SELECT unnest($words) AS word) AS words ON contains(lower(text), word)
 )
-SELECT feature FROM by_token JOIN matching USING (token)
+SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matching USING (token)
 GROUP BY feature HAVING count(DISTINCT word) = len($words)
-ORDER BY sum(share) DESC, max(logit) DESC, feature
 """
 
 _PEAK_TOKENS = """
@@ -199,30 +201,34 @@ class FeatureIndex:
         sort: Sort | None = None,
         search: str | None = None,
         where: Filter = Filter(),
+        search_in: SearchIn = "everything",
         also: Sequence[int] = (),
         limit: int = 50,
         offset: int = 0,
     ) -> Selection:
         """Features in order: ``limit`` of them from the ``offset``-th on, and how many there are in all.
 
-        ``search``: only features that fire on or promote a token in which each word occurs, in any case of letters,
-        and the features ``also``, such as those whose labels match. ``where``: what they must be besides. ``sort``:
-        ascending, or descending with a minus; when it is None, the features ``also`` and then the best matches of a
-        search come first (by the share of their activation on matching tokens, then by the logit of promoted ones),
-        and otherwise the lowest ids.
+        ``search``: only features that fire on or promote a token in which each word occurs, and features of which one
+        of the strongest contexts contains all words (the last of which may have just begun), in any case of letters;
+        ``search_in`` leaves out one or the other. The features ``also``, such as those whose labels match, are found
+        too. ``where``: what all must be besides. ``sort``: ascending, or descending with a minus; when it is None,
+        the features ``also`` and then the best matches of a search come first (by the share of their activation on
+        matching tokens and the nearness of the words to their peaks, then by the logit of promoted tokens), and
+        otherwise the lowest ids.
         """
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
         passes_F = self._summary.passing(where)
-        best: dict[int, None] = {}
-        if words := sorted(set((search or "").lower().split())):
-            best = dict.fromkeys([*also, *(feature for (feature,) in self._query(_SEARCH, {"words": words}))])
-            passes_F &= self._summary.members(best)
-        found: Sequence[int] | NDArray[np.int64]
-        if words and sort is None:
-            found = [feature for feature in best if feature in self and passes_F[feature]]
-        else:
+        if not (search or "").strip():
             found = self._summary.in_order(passes_F, sort or "id")
+        else:
+            matching = self._best_first(search or "", search_in)
+            first = np.array([feature for feature in dict.fromkeys(also) if feature in self], np.int64)
+            best = np.concatenate([first, matching[~np.isin(matching, first)]])
+            if sort is None:
+                found = best[passes_F[best]]
+            else:
+                found = self._summary.in_order(passes_F & self._summary.members(best), sort)
         return Selection(len(found), tuple(self.summaries([int(one) for one in found[offset : offset + limit]])))
 
     def sources(self, feature: int) -> list[SourceShare]:
@@ -271,6 +277,10 @@ class FeatureIndex:
         return RowGroupReader(self.folder / format.DOCUMENTS_FILE, "document")
 
     @cached_property
+    def _words(self) -> WordSearch:
+        return WordSearch(self.folder, self.n_features)
+
+    @cached_property
     def _windows(self) -> RowGroupReader:
         return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
 
@@ -288,12 +298,34 @@ class FeatureIndex:
                 f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
             )
 
+    def _best_first(self, search: str, search_in: SearchIn) -> NDArray[np.int64]:
+        """The features that a search finds, the best match first."""
+        weights_F, logits_F = np.zeros((2, self.n_features))
+        found_F = np.zeros(self.n_features, np.bool_)
+        if search_in != "texts":
+            features, shares, logits = self._columns(_TOKEN_SEARCH, {"words": sorted(set(search.lower().split()))})
+            found_F[features], weights_F[features], logits_F[features] = True, shares, logits
+        if search_in != "tokens":
+            weights_F += self._words.weights(search)
+        found = np.flatnonzero(found_F | (weights_F > 0))
+        return found[np.lexsort((found, -logits_F[found], -weights_F[found]))]
+
+    def _columns(self, sql: str, parameters: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
+        try:
+            with self._connection.cursor() as cursor:
+                return tuple(cursor.execute(sql, parameters).fetchnumpy().values())
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
     def _query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         try:
             with self._connection.cursor() as cursor:
                 return cursor.execute(sql, parameters).fetchall()
         except duckdb.Error as error:
-            raise DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> DamagedError:
+        return DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again")
 
 
 def _check_not_negative(name: str, number: int) -> None:

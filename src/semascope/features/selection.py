@@ -64,10 +64,11 @@ class Summary:
             passes_F &= self.members(wanted.among)
         return passes_F
 
-    def members(self, features: Collection[int]) -> NDArray[np.bool_]:
+    def members(self, features: Collection[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each feature is one of ``features``, [F]; ids that do not exist are passed over."""
+        ids = np.fromiter(features, np.int64, len(features))
         held_F = np.zeros(len(self.n_active_F), np.bool_)
-        held_F[[feature for feature in features if 0 <= feature < len(held_F)]] = True
+        held_F[ids[(ids >= 0) & (ids < len(held_F))]] = True
         return held_F
 
     def in_order(self, passes_F: NDArray[np.bool_], sort: Sort) -> NDArray[np.int64]:

@@ -121,6 +121,7 @@ class Run(RunFolder):
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if self.output_site.writes_residual else None,
                 token_text=lambda token: token_text(token, tokenizer),
+                decode=tokenizer.decode,
                 sources=self._document_sources(),
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),
