@@ -321,6 +321,7 @@ def test_a_description_of_the_index_comes_back(tmp_path: Path) -> None:
         "index.json",
         "sources.parquet",
         "statistics.parquet",
+        "together.parquet",
         "tokens.parquet",
         "windows.parquet",
         "words.parquet",

@@ -21,7 +21,7 @@ def features(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     feature: Annotated[int | None, typer.Argument(help="The feature to read; without it, a list.")] = None,
     sort: Annotated[str | None, typer.Option(help="density, maximum, mean or id; with a minus, largest first.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only features that fire on a word or promote it.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only features with these words in their tokens or texts.")] = None,
     limit: Annotated[int, typer.Option(help="How many to list, or how many contexts to show.")] = 20,
 ) -> None:
     """List features, search them by a word, or read one with its contexts.
@@ -39,7 +39,7 @@ def features(
     elif found := opened.features.list(sort=cast("Sort | None", sort), search=search, limit=limit):
         console.print(_listed(found))
     else:
-        console.print(f"No feature fires on '{escape(search or '')}' or promotes it. Try a shorter part of the word.")
+        console.print(f"No feature fires on '{escape(search or '')}', near it, or promotes it. Try fewer words.")
 
 
 def _listed(found: list[FeatureStatistics]) -> Table:

@@ -1,13 +1,18 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
 from semascope.features.build import IndexBuilder
+from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex, Page, Selection
+from semascope.features.index import FeatureIndex, Page, SearchIn, Selection
 from semascope.features.selection import Filter, Sort
+from semascope.features.sources import SourceShare
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
+from semascope.features.together import Companion
 
 __all__ = [
+    "Companion",
     "Context",
+    "DocumentText",
     "Example",
     "FeatureIndex",
     "FeatureStatistics",
@@ -16,7 +21,10 @@ __all__ = [
     "Interval",
     "Neighbour",
     "Page",
+    "Passage",
+    "SearchIn",
     "Selection",
     "Sort",
+    "SourceShare",
     "WeightedToken",
 ]

@@ -21,6 +21,7 @@ from semascope.features.building import IndexedText
 from semascope.features.parts import Decoder, spilling_database, write_parts
 from semascope.features.rowgroups import RowGroupWriter
 from semascope.features.sources import SourcesWriter
+from semascope.features.together import CodesByToken, TogetherWriter
 from semascope.features.words import WordsWriter
 from semascope.files import folder_written_atomically
 from semascope.records import Codes, TokenBatch
@@ -180,9 +181,11 @@ class IndexBuilder:
         with spilling_database(self._folder / "spill") as connection:
             self._check_places(connection)
             text = IndexedText.read(self._folder / format.WINDOWS_FILE)
+            codes = CodesByToken.read([self._incoming_file], text, int(self._n_active_F.sum()))
             with (
                 SourcesWriter(self._folder, text, repeat("text") if sources is None else sources) as by_source,
                 WordsWriter(self._folder, connection, text, token_text, decode) as by_word,
+                TogetherWriter(self._folder, codes, self._n_active_F, self._n_tokens) as together,
             ):
                 self._tokens |= write_parts(
                     connection,
@@ -192,7 +195,7 @@ class IndexBuilder:
                     self._n_tokens,
                     decoder,
                     text,
-                    [by_source, by_word],
+                    [by_source, by_word, together],
                 )
         self._incoming_file.unlink()
         with RowGroupWriter(self._folder / format.TOKENS_FILE, format.TOKENS_SCHEMA, 1 << 16) as writer:

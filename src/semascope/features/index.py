@@ -22,6 +22,7 @@ from semascope.features.rowgroups import RowGroupReader
 from semascope.features.selection import Filter, Sort, Summary
 from semascope.features.sources import SourceShare, source_shares
 from semascope.features.statistics import FeatureStatistics
+from semascope.features.together import Companion, companions
 from semascope.features.words import WordSearch
 
 SearchIn = Literal["everything", "tokens", "texts"]
@@ -231,6 +232,11 @@ class FeatureIndex:
                 found = self._summary.in_order(passes_F & self._summary.members(best), sort)
         return Selection(len(found), tuple(self.summaries([int(one) for one in found[offset : offset + limit]])))
 
+    def together(self, feature: int) -> list[Companion]:
+        """The features that fire on the same tokens, the highest correlation first: 20 at most, on 5 tokens or more."""
+        self._check(feature)
+        return companions(self._together.rows([feature])[feature], self._summary.n_active_F, self.n_tokens)
+
     def sources(self, feature: int) -> list[SourceShare]:
         """How the feature's activation is distributed over the sources of the corpus, the largest share first."""
         self._check(feature)
@@ -281,6 +287,10 @@ class FeatureIndex:
         return WordSearch(self.folder, self.n_features)
 
     @cached_property
+    def _together(self) -> RowGroupReader:
+        return RowGroupReader(self.folder / format.TOGETHER_FILE, "feature")
+
+    @cached_property
     def _windows(self) -> RowGroupReader:
         return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
 
@@ -313,7 +323,7 @@ class FeatureIndex:
     def _columns(self, sql: str, parameters: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
         try:
             with self._connection.cursor() as cursor:
-                return tuple(cursor.execute(sql, parameters).fetchnumpy().values())
+                return tuple(map(np.asarray, cursor.execute(sql, parameters).fetchnumpy().values()))
         except duckdb.Error as error:
             raise self._unreadable(error) from error
 

@@ -63,7 +63,7 @@ class RowRangeReader:
         rows = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
 
-    def between(self, start: int, stop: int) -> pa.Table:
+    def between(self, start: int, stop: int) -> Any:
         """The rows from ``start`` up to ``stop``."""
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
         last = int(np.searchsorted(self._starts, stop, side="left"))
@@ -71,7 +71,7 @@ class RowRangeReader:
         table = _read_groups(self._path, self._metadata, groups)
         return table.slice(start - int(self._starts[first]), stop - start) if groups else table
 
-    def all(self) -> pa.Table:
+    def all(self) -> Any:
         """The whole file."""
         return _read_groups(self._path, self._metadata, range(self._metadata.num_row_groups))
 
@@ -107,7 +107,7 @@ def _metadata(path: Path) -> Any:
         raise DamagedError(f"{path} is damaged ({error}): build the index again") from error
 
 
-def _read_groups(path: Path, metadata: Any, groups: Sequence[int]) -> pa.Table:
+def _read_groups(path: Path, metadata: Any, groups: Sequence[int]) -> Any:
     try:
         # A reader of its own for each call, since Arrow's are not safe to share; the metadata is not read again.
         with pq.ParquetFile(path, metadata=metadata, memory_map=True) as file:

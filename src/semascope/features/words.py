@@ -86,15 +86,16 @@ class WordSearch:
     def _between(self, first: str, last: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The contexts of each feature that hold a word from ``first`` to ``last``, and the nearness of the best."""
         held_F, nearness_F = np.zeros(self._n_features, np.uint8), np.zeros(self._n_features, np.uint8)
-        start, stop = (
-            find(range(len(self._words)), word, key=lambda place: self._words[place].as_py())
-            for find, word in ((bisect_left, first), (bisect_right, last))
-        )
+        places = range(len(self._words))
+        start, stop = bisect_left(places, first, key=self._word), bisect_right(places, last, key=self._word)
         table = self._rows.between(int(self._ends[start]), int(self._ends[stop]))
         features = table.column("feature").to_numpy()
         np.bitwise_or.at(held_F, features, table.column("contexts").to_numpy())
         np.maximum.at(nearness_F, features, table.column("weight").to_numpy())
         return held_F, nearness_F
+
+    def _word(self, place: int) -> str:
+        return self._words[place].as_py()
 
 
 def _is_growing(word: str, text: str) -> bool:
