@@ -4,6 +4,8 @@ from semascope.features.build import IndexBuilder
 from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.index import FeatureIndex, Page, SearchIn, Selection
+from semascope.features.map import FeatureMap, make_map
+from semascope.features.regions import Region
 from semascope.features.selection import Filter, Sort
 from semascope.features.sources import SourceShare
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
@@ -15,6 +17,7 @@ __all__ = [
     "DocumentText",
     "Example",
     "FeatureIndex",
+    "FeatureMap",
     "FeatureStatistics",
     "Filter",
     "IndexBuilder",
@@ -22,9 +25,11 @@ __all__ = [
     "Neighbour",
     "Page",
     "Passage",
+    "Region",
     "SearchIn",
     "Selection",
     "Sort",
     "SourceShare",
     "WeightedToken",
+    "make_map",
 ]

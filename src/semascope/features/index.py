@@ -132,6 +132,12 @@ class FeatureIndex:
         """The largest activation of each feature, [F]; 0 for a dead one."""
         return self._summary.maximum_F.copy()
 
+    def top_tokens(self, features_n: NDArray[np.int32]) -> tuple[list[list[int]], list[list[float]]]:
+        """The tokens that each of many features fires on, and their shares of its activation, from one reading."""
+        file = format.sql_source(self.folder / format.STATISTICS_FILE)
+        tokens, shares = zip(*self._query(f"SELECT top_tokens, top_shares FROM {file} ORDER BY feature"), strict=True)
+        return [tokens[feature] for feature in features_n], [shares[feature] for feature in features_n]
+
     def peak_tokens(self, n: int) -> dict[int, list[int]]:
         """The tokens at the ``n`` highest peaks of every feature that fires, one peak a window."""
         found: dict[int, list[int]] = {}
