@@ -35,7 +35,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Summary:
-    """Of every feature, by id: on how many of ``n_tokens`` it fires, its largest and its mean active value, [F] each."""
+    """Of every feature, on how many of ``n_tokens`` it fires, its largest and its mean active value; [F] each."""
 
     n_active_F: NDArray[np.int64]
     maximum_F: NDArray[np.float32]
