@@ -24,13 +24,14 @@ Sort = Literal["id", "-id", "density", "-density", "maximum", "-maximum", "mean"
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which features: ``alive`` those that fire (True), that never do (False), or both (None); those that fire on a
-    share of tokens between two densities, both included; those ``among`` some ids.
+    share of tokens between two densities, both included; those ``among`` some ids, and not ``apart_from`` others.
     """
 
     alive: bool | None = True
     min_density: float = 0.0
     max_density: float = 1.0
     among: Sequence[int] | None = None
+    apart_from: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Summary:
     def density_F(self) -> NDArray[np.float64]:
         """The share of tokens on which each feature fires; 0 for a dead one."""
         return self.n_active_F / self.n_tokens
+
+    @cached_property
+    def rarity_F(self) -> NDArray[np.float64]:
+        """−ln of the share of tokens on which each feature fires, which counts as one token more than was seen."""
+        return -np.log((self.n_active_F + 1) / (self.n_tokens + 1))
 
     @cached_property
     def _orders(self) -> dict[str, NDArray[np.intp]]:
@@ -74,6 +80,7 @@ class Summary:
             passes_F &= (self.n_active_F > 0) == filter.alive
         if filter.among is not None:
             passes_F &= _mask(np.asarray(filter.among, np.intp), len(passes_F))
+        passes_F[np.asarray(filter.apart_from, np.intp)] = False
         return passes_F
 
     def _order(self, sort: Sort) -> NDArray[np.intp]:
