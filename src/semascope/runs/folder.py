@@ -1,14 +1,14 @@
 """What a run is on disk: its configuration, and what the stages left, to be read.
 
-    runs/mine/
-      run.json           what it is: configuration as asked for and as resolved, versions
-      activations/       harvested activations, when they are kept (see `activations.store`)
-      checkpoints/       exact resume, until the dictionary is saved (see `training.checkpoints`)
-      metrics.jsonl      one line an interval of training
-      dictionary/        cfg.json + sae_weights.safetensors, readable by SAELens
-      evaluation/        reconstruction.json, concepts.json
-      features/          the feature index
-      report.html        the run at a glance
+runs/mine/
+  run.json           what it is: configuration as asked for and as resolved, versions
+  activations/       harvested activations, when they are kept (see `activations.store`)
+  checkpoints/       exact resume, until the dictionary is saved (see `training.checkpoints`)
+  metrics.jsonl      one line an interval of training
+  dictionary/        cfg.json + sae_weights.safetensors, readable by SAELens
+  evaluation/        reconstruction.json, concepts.json
+  features/          the feature index
+  report.html        the run at a glance
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import platform
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
-from typing_extensions import Self
 
 from semascope.activations import massive_norm
 from semascope.config import RunConfig, differences
