@@ -38,13 +38,14 @@ class Series:
     y_name: str
     log_x: Array
     log_y_RN: Array
+    points_are: str = "budgets have their optimum between the widths"
 
 
 def fit_power(series: Series, *, seed: int) -> Fit:
     """``y = scale · (x / x_unit)^exponent``: a line through the logarithms, by least squares."""
     points = series.log_y_RN.shape[1]
     if points < LEAST_POINTS:
-        return _refused(series, f"{points} budgets have their optimum between the widths, {LEAST_POINTS} are needed")
+        return _refused(series, LEAST_POINTS)
     unit = float(np.atleast_2d(series.log_x)[0].mean())
     x_RN = np.broadcast_to(series.log_x - unit, series.log_y_RN.shape)
     slope, constant = np.polyfit(x_RN[0], series.log_y_RN[0], 1)
@@ -63,11 +64,7 @@ def fit_with_floor(series: Series, *, seed: int) -> Fit:
     """
     points = series.log_y_RN.shape[1]
     if points < LEAST_POINTS_WITH_FLOOR:
-        return _refused(
-            series,
-            f"{points} budgets have their optimum between the widths, {LEAST_POINTS_WITH_FLOOR} are needed for a law "
-            "with a floor",
-        )
+        return _refused(series, LEAST_POINTS_WITH_FLOOR)
     unit = float(series.log_x.mean())
     x_N, y_N = series.log_x - unit, series.log_y_RN[0]
     huber = _huber(series.log_y_RN)
@@ -124,8 +121,11 @@ def fit_joint(points: Sequence[Point], *, seed: int) -> JointLaw:
     return JointLaw(points=len(longest), parameters=parameters, problem=problem)
 
 
-def _refused(series: Series, problem: str) -> Fit:
-    return Fit(x=series.x_name, y=series.y_name, points=series.log_y_RN.shape[1], problem=problem)
+def _refused(series: Series, needed: int) -> Fit:
+    points = series.log_y_RN.shape[1]
+    return Fit(
+        x=series.x_name, y=series.y_name, points=points, problem=f"{points} {series.points_are}: {needed} are needed"
+    )
 
 
 def _fit(series: Series, unit: float, parameters: tuple[float, float, float], draws: Array, *, floor: bool) -> Fit:
@@ -206,4 +206,5 @@ def _robust(
     results = [
         least_squares(error, start, slopes, loss="huber", f_scale=huber, ftol=1e-6, max_nfev=50) for start in starts
     ]
-    return min(results, key=lambda result: float(result.cost)).x
+    costs = [float(result.cost) for result in results]
+    return np.asarray(results[costs.index(min(costs))].x, np.float64)
