@@ -157,7 +157,8 @@ def test_the_law_in_features_and_l0_gives_its_exponents_back() -> None:
     joint = fit_joint(points, seed=0)
     truth = {"alpha": -0.5, "beta_k": -0.1, "beta_n": -0.3, "gamma": 0.02, "zeta": -2.0, "eta": -0.4}
     for name, value in truth.items():
-        assert holds(joint.parameters[name], value, within=2.5), name
+        low, high = joint.parameters[name].interval or (0.0, 0.0)
+        assert abs(joint.parameters[name].value - value) < high - low < 0.2, name
     assert joint.problem is None
     # Trainings that were shorter do not count, and one L0 is not enough.
     assert fit_joint([*points, point(64, 1e5, 9.0, asked_l0=8.0)], seed=0).parameters == joint.parameters
@@ -169,14 +170,14 @@ def asked(texts: Path, **changes: Any) -> ScalingConfig:
         "model": ModelConfig(name="tiny", precision="full"), "site": "resid_post.1",
         "corpus": CorpusConfig(source=str(texts), context_tokens=32, held_out_fraction=0.25),
         "variant": TopKConfig(k=2, auxiliary_k=8), "budgets": (3.2e7, 6.4e7), "features": (8, 16, 32, 64),
-        "rate_factors": (2.0,), "stored_tokens": 6000, "batch_tokens": 64, "held_out_tokens": 1000,
+        "rate_factors": (2.0,), "stored_tokens": 6000, "batch_tokens": 128, "held_out_tokens": 1000,
     }  # fmt: skip
     return ScalingConfig.model_validate(content | changes)
 
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("semascope.scaling.plan.LEAST_STEPS", 10)
+    monkeypatch.setattr("semascope.scaling.plan.LEAST_STEPS", 5)
 
 
 def test_every_dictionary_of_a_budget_costs_what_the_budget_says(corpus: Path) -> None:
@@ -189,7 +190,7 @@ def test_every_dictionary_of_a_budget_costs_what_the_budget_says(corpus: Path) -
         for cell in cells:
             training = cell.config.training
             assert training_flops(32, training.features, training.tokens) == pytest.approx(budget, rel=0.05)
-            assert training.tokens % 64 == 0
+            assert training.tokens % 128 == 0
             assert cell.config.harvest_tokens <= 10**6
             default = training.variant.default_learning_rate(features=training.features, steps=training.steps)
             assert training.learning_rate == pytest.approx(cell.rate_factor * default)
@@ -219,7 +220,7 @@ def test_a_study_goes_on_where_it_was_interrupted_and_fits_what_is_there(
     step, trained = Trainer.step, list[int]()
 
     def interrupted(self: Trainer, batch: torch.Tensor, done: int) -> None:
-        if self.config.features == 8 and self.config.steps > 200 and done == 100:
+        if self.config.features == 8 and self.config.steps > 100 and done == 60:
             raise KeyboardInterrupt
         step(self, batch, done)
 
@@ -330,7 +331,7 @@ def test_a_law_predicts_the_best_dictionary_and_marks_extrapolation(synthetic: L
 
 def test_the_commands(corpus: Path, tmp_path: Path) -> None:
     words = ["scaling", "tiny", "--data", str(corpus), "--layer", "1", "--budgets", "3.2e7", "--features",
-             "8,16,32,64", "--l0", "2", "--rates", "2", "--tokens", "6k", "--batch", "64", "--measure-on", "1000",
+             "8,16,32,64", "--l0", "2", "--rates", "2", "--tokens", "6k", "--batch", "128", "--measure-on", "1000",
              "--context", "32", "--held-out", "0.25", "--out", str(tmp_path / "study")]  # fmt: skip
     runner = CliRunner()
     planned = runner.invoke(app, [*words, "--plan-only"])
