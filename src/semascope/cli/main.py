@@ -14,7 +14,21 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, calibrate, concepts, demo, evaluate, features, index, neurons, report, steer, train
+from semascope.cli import (
+    attribute,
+    calibrate,
+    concepts,
+    demo,
+    evaluate,
+    features,
+    index,
+    label,
+    neurons,
+    report,
+    serve,
+    steer,
+    train,
+)
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -63,6 +77,8 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)
+app.command("label")(label.label)
+app.command("serve")(serve.serve)
 app.command("concepts")(concepts.concepts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)
