@@ -82,7 +82,7 @@ def test_labels_are_kept_listed_and_found(run: Path) -> None:
     assert re.findall(r"#(\d+)", found)[0] == "7"
     assert "Squares [of] numbers" in semascope_("features", str(run), "7").output
     assert semascope_("label", str(run), "-f", "7").exit_code == 2
-    assert "features 0 to 63" in semascope_("label", str(run), "-f", "64", "x").output
+    assert "holds 0 to 63" in semascope_("label", str(run), "-f", "64", "x").output
     assert semascope_("label", str(run), "-f", "7", "--remove").exit_code == 0
     assert "Squares" not in semascope_("features", str(run), "7").output
 
