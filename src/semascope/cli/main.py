@@ -23,8 +23,10 @@ from semascope.cli import (
     features,
     index,
     label,
+    law,
     neurons,
     report,
+    scaling,
     serve,
     steer,
     train,
@@ -85,6 +87,8 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)
 app.command("neurons")(neurons.neurons)
 app.command("report")(report.report)
+app.command("scaling")(scaling.scaling)
+app.command("law")(law.law)
 
 
 @app.callback()

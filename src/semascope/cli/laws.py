@@ -1,0 +1,135 @@
+"""Scaling studies as people read them in a terminal: what is trained, and the laws."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from semascope.scaling import Fit, JointLaw, Law, LawAtL0, Optimum, Plan, Value
+
+UNKNOWN = "–"
+
+
+def plan_table(plan: Plan) -> Group:
+    """The grid: of each budget the widths, their tokens and steps, and what it costs."""
+    table = _table("Budget", "Features", "Tokens", "Steps", "Learning rate", "Dictionaries", "FLOP", "computed here")
+    for budget in plan.budgets:
+        cells = plan.of_budget(budget)
+        trainings = [cell.config.training for cell in cells]
+        table.add_row(
+            f"{budget:.3g}",
+            _span([t.features for t in trainings], ","),
+            _span([t.tokens for t in trainings], ","),
+            _span([t.steps for t in trainings], ","),
+            _span([cell.learning_rate for cell in cells], ".2g"),
+            f"{len(cells)}",
+            f"{budget * len(cells):.2g}",
+            f"{plan.engine_flops(cells):.2g}",
+        )
+    asked = plan.asked
+    return Group(
+        table,
+        Text(
+            f"{len(plan.cells)} dictionaries, {plan.engine_flops():.2g} FLOP: FLOP are counted as 12 · width · features · "
+            "tokens, and this engine computes 2 of the 12, and what active features need. "
+            f"{asked.stored_tokens:,} activations of width {plan.width} are kept, shown up to {asked.passes} times; "
+            f"measured on {asked.held_out_tokens:,} others.",
+            style="dim",
+        ),
+    )
+
+
+def law_tables(law: Law) -> Group:
+    """The optimum of each budget, the laws, and what is wrong with them."""
+    shown: list[RenderableType] = []
+    if law.missing:
+        shown.append(
+            Text(
+                f"Unfinished: {len(law.points)} of {len(law.points) + law.missing} dictionaries are trained, and the law "
+                "is fitted to these. The command that trains them goes on.",
+                style="yellow",
+            )
+        )
+    for at_l0 in law.laws:
+        if len(law.laws) > 1:
+            shown.append(Text(f"L0 {at_l0.asked_l0:g}", style="bold"))
+        shown += [_optima(at_l0), *_notes(at_l0.optima), _fits(law, at_l0)]
+    if law.joint:
+        shown.append(_joint(law.joint))
+    return Group(*shown)
+
+
+def _optima(law: LawAtL0) -> Table:
+    table = _table("Budget", "Best features", "Steps", "Learning rate", "Loss", "Explained variance", "Dead")
+    for optimum in law.optima:
+        table.add_row(
+            f"{optimum.budget:.3g}",
+            _value(optimum.features, ",.0f"),
+            _value(optimum.steps, ",.0f"),
+            _value(optimum.learning_rate, ".2g"),
+            _value(optimum.loss, ".4g"),
+            _value(optimum.explained_variance, ".3f"),
+            _value(optimum.dead_fraction, ".2%"),
+        )
+    return table
+
+
+def _notes(optima: list[Optimum]) -> list[Text]:
+    return [Text(f"{optimum.budget:.3g} FLOP: {optimum.note}", style="yellow") for optimum in optima if optimum.note]
+
+
+def _fits(law: Law, laws: LawAtL0) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("Law", style="bold", no_wrap=True)
+    table.add_column("Exponent, 95 % interval", no_wrap=True)
+    table.add_column("")
+    for name, fit in (
+        (f"Loss ({law.loss}) against compute", laws.loss),
+        ("  without a floor", laws.loss_without_floor),
+        ("Features against compute", laws.features),
+        ("Steps against compute", laws.steps),
+        ("Learning rate against features", laws.learning_rate),
+        ("Dead features against compute", laws.dead_fraction),
+    ):
+        table.add_row(name, _value(fit.exponent, ".3f"), f"no law: {fit.problem}" if fit.problem else _formula(fit))
+    return table
+
+
+def _formula(fit: Fit) -> str:
+    assert fit.scale is not None
+    assert fit.exponent is not None
+    floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
+    return f"{floor}{fit.scale.value:.3g} · ({fit.x} / {fit.x_unit:.3g})^{fit.exponent.value:.3f}"
+
+
+def _joint(joint: JointLaw) -> Text:
+    if joint.problem and not joint.parameters:
+        return Text(f"No law in features and L0: {joint.problem}", style="yellow")
+    values = ", ".join(f"{name} {_value(value, '.3g')}" for name, value in joint.parameters.items())
+    problem = f" (not to be relied on: {joint.problem})" if joint.problem else ""
+    return Text(
+        f"Loss in features n and L0 k, exp(α + β_k ln k + β_n ln n + γ ln k ln n) + exp(ζ + η ln k): {values}{problem}"
+    )
+
+
+def _value(value: Value | None, form: str) -> str:
+    if value is None:
+        return UNKNOWN
+    if value.interval is None:
+        return f"{value.value:{form}}"
+    low, high = value.interval
+    return f"{value.value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _span(values: list[int] | list[float], form: str) -> str:
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column(first, style="bold", no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
