@@ -6,14 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from semascope.scaling import Fit, JointLaw, Law, LawAtL0, Optimum, Plan, Value
+from semascope.scaling import JointLaw, Law, LawAtL0, Optimum, Plan, Value
 
 UNKNOWN = "–"
 
 
 def plan_table(plan: Plan) -> Group:
     """The grid: of each budget the widths, their tokens and steps, and what it costs."""
-    table = _table("Budget", "Features", "Tokens", "Steps", "Learning rate", "Dictionaries", "FLOP", "computed here")
+    table = _table("Budget", "Features", "Tokens", "Steps", "Learning rates", "Dictionaries")
     for budget in plan.budgets:
         cells = plan.of_budget(budget)
         trainings = [cell.config.training for cell in cells]
@@ -24,15 +24,14 @@ def plan_table(plan: Plan) -> Group:
             _span([t.steps for t in trainings], ","),
             _span([cell.learning_rate for cell in cells], ".2g"),
             f"{len(cells)}",
-            f"{budget * len(cells):.2g}",
-            f"{plan.engine_flops(cells):.2g}",
         )
     asked = plan.asked
     return Group(
         table,
         Text(
-            f"{len(plan.cells)} dictionaries, {plan.engine_flops():.2g} FLOP: FLOP are counted as 12 · width · features · "
-            "tokens, and this engine computes 2 of the 12, and what active features need. "
+            f"{len(plan.cells)} dictionaries, {sum(cell.budget for cell in plan.cells):.2g} FLOP as the field counts "
+            "them, 12 · width · features · tokens; this engine computes 2 of the 12, and what active features need: "
+            f"{plan.engine_flops():.2g}. "
             f"{asked.stored_tokens:,} activations of width {plan.width} are kept, shown up to {asked.passes} times; "
             f"measured on {asked.held_out_tokens:,} others.",
             style="dim",
@@ -46,8 +45,8 @@ def law_tables(law: Law) -> Group:
     if law.missing:
         shown.append(
             Text(
-                f"Unfinished: {len(law.points)} of {len(law.points) + law.missing} dictionaries are trained, and the law "
-                "is fitted to these. The command that trains them goes on.",
+                f"Unfinished: {len(law.points)} of {len(law.points) + law.missing} dictionaries are trained, and the "
+                "law is fitted to these. The command that trains them goes on.",
                 style="yellow",
             )
         )
@@ -61,16 +60,16 @@ def law_tables(law: Law) -> Group:
 
 
 def _optima(law: LawAtL0) -> Table:
-    table = _table("Budget", "Best features", "Steps", "Learning rate", "Loss", "Explained variance", "Dead")
+    table = _table("Budget", "Best features", "Steps", "Rate", "Loss", "Explained", "Dead")
     for optimum in law.optima:
         table.add_row(
             f"{optimum.budget:.3g}",
             _value(optimum.features, ",.0f"),
-            _value(optimum.steps, ",.0f"),
-            _value(optimum.learning_rate, ".2g"),
-            _value(optimum.loss, ".4g"),
-            _value(optimum.explained_variance, ".3f"),
-            _value(optimum.dead_fraction, ".2%"),
+            _plain(optimum.steps, ",.0f"),
+            _plain(optimum.learning_rate, ".2g"),
+            _value(optimum.loss, "#.4g"),
+            _plain(optimum.explained_variance, ".3f"),
+            _plain(optimum.dead_fraction, ".2%"),
         )
     return table
 
@@ -79,28 +78,30 @@ def _notes(optima: list[Optimum]) -> list[Text]:
     return [Text(f"{optimum.budget:.3g} FLOP: {optimum.note}", style="yellow") for optimum in optima if optimum.note]
 
 
-def _fits(law: Law, laws: LawAtL0) -> Table:
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("Law", style="bold", no_wrap=True)
-    table.add_column("Exponent, 95 % interval", no_wrap=True)
-    table.add_column("")
+def _fits(law: Law, laws: LawAtL0) -> Group:
+    table = _table("Law", "Exponent", "95 % interval")
+    table.add_column("at the unit of compute or features")
+    problems: list[Text] = []
     for name, fit in (
-        (f"Loss ({law.loss}) against compute", laws.loss),
+        ("Loss against compute", laws.loss),
         ("  without a floor", laws.loss_without_floor),
         ("Features against compute", laws.features),
         ("Steps against compute", laws.steps),
-        ("Learning rate against features", laws.learning_rate),
-        ("Dead features against compute", laws.dead_fraction),
+        ("Rate against features", laws.learning_rate),
+        ("Dead against compute", laws.dead_fraction),
     ):
-        table.add_row(name, _value(fit.exponent, ".3f"), f"no law: {fit.problem}" if fit.problem else _formula(fit))
-    return table
-
-
-def _formula(fit: Fit) -> str:
-    assert fit.scale is not None
-    assert fit.exponent is not None
-    floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
-    return f"{floor}{fit.scale.value:.3g} · ({fit.x} / {fit.x_unit:.3g})^{fit.exponent.value:.3f}"
+        if fit.problem or fit.exponent is None or fit.scale is None or fit.exponent.interval is None:
+            problems.append(Text(f"{name.strip()}: no law: {fit.problem}", style="yellow"))
+            continue
+        low, high = fit.exponent.interval
+        floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
+        table.add_row(
+            name,
+            f"{fit.exponent.value:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{floor}{fit.scale.value:.3g} at {fit.x_unit:.3g}",
+        )
+    return Group(table, *problems, Text(f"Loss: {law.loss}.", style="dim"))
 
 
 def _joint(joint: JointLaw) -> Text:
@@ -119,17 +120,21 @@ def _value(value: Value | None, form: str) -> str:
     if value.interval is None:
         return f"{value.value:{form}}"
     low, high = value.interval
-    return f"{value.value:{form}} ({low:{form}} to {high:{form}})"
+    return f"{value.value:{form}} ({low:{form}}–{high:{form}})"
+
+
+def _plain(value: Value | None, form: str) -> str:
+    return UNKNOWN if value is None else f"{value.value:{form}}"
 
 
 def _span(values: list[int] | list[float], form: str) -> str:
     low, high = f"{min(values):{form}}", f"{max(values):{form}}"
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 1))
     table.add_column(first, style="bold", no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table

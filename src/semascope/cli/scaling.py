@@ -58,7 +58,7 @@ def scaling(
     seed: Annotated[int, typer.Option(help="Of the start and of the order of the text.", min=0)] = 0,
     plan_only: Annotated[bool, typer.Option(help="Print what would be trained, and stop.")] = False,
 ) -> None:
-    """Train dictionaries of several widths, lengths and learning rates at several budgets, and fit the laws of the best.
+    """Train dictionaries of several widths, lengths and learning rates at several budgets, and fit laws to the best.
 
     Each budget buys wide dictionaries for few tokens or narrow ones for many; the best lies between. Budgets should
     span a factor of 30 or more: from four on, a law with a floor is fitted. All learn from one set of stored
