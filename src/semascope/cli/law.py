@@ -12,7 +12,7 @@ from semascope.cli.terminal import console
 
 
 def law(
-    folder: Annotated[Path, typer.Argument(help="A folder of 'semascope scaling', also an unfinished one.")],
+    folder: Annotated[Path, typer.Argument(help="Of 'semascope scaling', also an unfinished one.")],
 ) -> None:
     """Fit the laws to the dictionaries that are there, and print them. Nothing is trained.
 

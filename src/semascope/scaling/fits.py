@@ -38,13 +38,14 @@ class Series:
     y_name: str
     log_x: Array
     log_y_RN: Array
+    points_are: str = "budgets have their optimum between the widths"
 
 
 def fit_power(series: Series, *, seed: int) -> Fit:
     """``y = scale · (x / x_unit)^exponent``: a line through the logarithms, by least squares."""
     points = series.log_y_RN.shape[1]
     if points < LEAST_POINTS:
-        return _refused(series, f"{points} budgets have their optimum between the widths, {LEAST_POINTS} are needed")
+        return _refused(series, LEAST_POINTS)
     unit = float(np.atleast_2d(series.log_x)[0].mean())
     x_RN = np.broadcast_to(series.log_x - unit, series.log_y_RN.shape)
     slope, constant = np.polyfit(x_RN[0], series.log_y_RN[0], 1)
@@ -63,11 +64,7 @@ def fit_with_floor(series: Series, *, seed: int) -> Fit:
     """
     points = series.log_y_RN.shape[1]
     if points < LEAST_POINTS_WITH_FLOOR:
-        return _refused(
-            series,
-            f"{points} budgets have their optimum between the widths, {LEAST_POINTS_WITH_FLOOR} are needed for a law "
-            "with a floor",
-        )
+        return _refused(series, LEAST_POINTS_WITH_FLOOR)
     unit = float(series.log_x.mean())
     x_N, y_N = series.log_x - unit, series.log_y_RN[0]
     huber = _huber(series.log_y_RN)
@@ -99,33 +96,54 @@ def fit_joint(points: Sequence[Point], *, seed: int) -> JointLaw:
     widths = {l0: sum(k == l0 for _, k in longest) for _, l0 in longest}
     if len(widths) < 2 or min(widths.values()) < 4 or len(longest) <= len(names):
         return JointLaw(points=len(longest), problem="a law in features and L0 needs two L0s of four widths each")
-    n_P, k_P = (np.log(np.array(values, np.float64)) for values in zip(*longest, strict=True))
-    y_P = np.log([point.loss for point in longest.values()])
+    log_n_P, log_k_P = (np.log(np.array(values, np.float64)) for values in zip(*longest, strict=True))
+    # About their means the parameters hardly depend on each other, which is how the minimum is found.
+    n_P, k_P = log_n_P - log_n_P.mean(), log_k_P - log_k_P.mean()
+    y_P, ones_P = np.log([point.loss for point in longest.values()]), np.ones_like(n_P)
+
+    def parts(p: Array) -> tuple[Array, Array]:
+        return p[0] + p[1] * k_P + p[2] * n_P + p[3] * k_P * n_P, p[4] + p[5] * k_P
 
     def predicted(p: Array) -> Array:
-        return np.logaddexp(p[0] + p[1] * k_P + p[2] * n_P + p[3] * k_P * n_P, p[4] + p[5] * k_P)
+        return np.logaddexp(*parts(p))
 
-    lowest = float(y_P.min())
+    def slopes(p: Array) -> Array:
+        power_P, floor_P = parts(p)
+        share_P = 1 / (1 + np.exp(floor_P - power_P))
+        of_power, of_floor = [ones_P, k_P, n_P, k_P * n_P], [ones_P, k_P]
+        return np.stack([*(share_P * x_P for x_P in of_power), *((1 - share_P) * x_P for x_P in of_floor)], axis=1)
+
     starts = [
-        np.array([y_P.mean() - beta * n_P.mean(), 0.0, beta, 0.0, lowest + math.log(share), -0.1])
-        for beta in (-0.1, -0.3, -0.6)
+        np.array([y_P.mean() + math.log(1 - share), 0.0, slope, 0.0, y_P.min() + math.log(share), 0.0])
+        for slope in (-0.1, -0.3)
         for share in (0.1, 0.5, 0.9)
     ]
-    best = _robust(lambda p: predicted(p) - y_P, starts)
+    best = _robust(lambda p: predicted(p) - y_P, starts, slopes)
     drawn_RP = _drawn(y_P[None], predicted(best), parameters=len(names), seed=seed)
-    draws = np.array([_robust(lambda p, one=one: predicted(p) - one, [best]) for one in drawn_RP])
-    parameters = {
-        name: Value(value=float(value), interval=(float(low), float(high)))
-        for name, value, low, high in zip(names, best, *np.quantile(draws, [0.025, 0.975], axis=0), strict=True)
-    }
+    draws = np.array([_robust(lambda p, one=one: predicted(p) - one, [best], slopes) for one in drawn_RP])
+    uncentred = _uncentred(np.stack([best, *draws]), log_n_P.mean(), log_k_P.mean())
+    lows, highs = np.quantile(uncentred[1:], [0.025, 0.975], axis=0).tolist()
+    values = zip(names, uncentred[0].tolist(), lows, highs, strict=True)
+    parameters = {name: Value(value=value, interval=(low, high)) for name, value, low, high in values}
     low, high = parameters["beta_n"].interval or (0.0, 0.0)
     unknown = high - low > WIDEST_EXPONENT
     problem = f"the exponent of the features may be anything from {low:.2f} to {high:.2f}" if unknown else None
     return JointLaw(points=len(longest), parameters=parameters, problem=problem)
 
 
-def _refused(series: Series, problem: str) -> Fit:
-    return Fit(x=series.x_name, y=series.y_name, points=series.log_y_RN.shape[1], problem=problem)
+def _uncentred(p_P6: Array, n: float, k: float) -> Array:
+    """The parameters of the joint law in ln n and ln k, from those about their means n and k."""
+    alpha, beta_k, beta_n, gamma, zeta, eta = p_P6.T
+    level = alpha - beta_k * k - beta_n * n + gamma * k * n
+    terms = (level, beta_k - gamma * n, beta_n - gamma * k, gamma, zeta - eta * k, eta)
+    return np.stack(terms, axis=1)
+
+
+def _refused(series: Series, needed: int) -> Fit:
+    points = series.log_y_RN.shape[1]
+    return Fit(
+        x=series.x_name, y=series.y_name, points=points, problem=f"{points} {series.points_are}: {needed} are needed"
+    )
 
 
 def _fit(series: Series, unit: float, parameters: tuple[float, float, float], draws: Array, *, floor: bool) -> Fit:
@@ -206,4 +224,5 @@ def _robust(
     results = [
         least_squares(error, start, slopes, loss="huber", f_scale=huber, ftol=1e-6, max_nfev=50) for start in starts
     ]
-    return min(results, key=lambda result: float(result.cost)).x
+    costs = [float(result.cost) for result in results]
+    return np.asarray(results[costs.index(min(costs))].x, np.float64)

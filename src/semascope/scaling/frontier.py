@@ -45,6 +45,7 @@ def law_at_l0(
                 "learning rate",
                 _columns([optimum.log_features_R for optimum in rated]),
                 _columns([optimum.log_rate_R for optimum in rated if optimum.log_rate_R is not None]),
+                "budgets have their optimum between the widths and between the learning rates",
             ),
             seed=seed,
         ),

@@ -6,8 +6,9 @@ A law holds for one model, site, variant and text. Compute is in FLOP as the fie
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +249,7 @@ class Law(_Data):
         )
 
 
-def _mapped(value: Value, function: Any) -> Value:
+def _mapped(value: Value, function: Callable[[float], float]) -> Value:
     """A monotonous function of a value and of its interval."""
     interval = value.interval and sorted(map(function, value.interval))
     return Value(value=function(value.value), interval=(interval[0], interval[1]) if interval else None)

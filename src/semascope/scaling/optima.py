@@ -67,7 +67,7 @@ class Curve:
         return np.nanmin(self.log_losses_RWQ, axis=2)
 
     @property
-    def nearest(self) -> Array:
+    def nearest(self) -> NDArray[np.int64]:
         """Which widths the parabola goes through: those nearest to the least loss."""
         distance_W = np.abs(self.log_features_W - self.log_features_W[self.log_best_RW[0].argmin()])
         return np.sort(np.argsort(distance_W, kind="stable")[:NEAREST_WIDTHS])
@@ -175,15 +175,15 @@ def _problem(curve: Curve) -> Optimum | None:
 
 
 def _optimum(curve: Curve) -> LogOptimum:
-    (constant_R, slope_R, bend_R), _ = curve.parabola(curve.log_best_RW)
+    (_, slope_R, bend_R), _ = curve.parabola(curve.log_best_RW)
     first, last = curve.centred_W[0], curve.centred_W[-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         vertex_R = np.where(bend_R > 0, -slope_R / (2 * bend_R), np.where(slope_R < 0, last, first))
     vertex_R = vertex_R.clip(first, last)
 
-    def at_vertex(log_y_W: Array) -> Array:
-        constant, slope, bend = curve.parabola(log_y_W[None])[0][:, 0]
-        return constant + slope * vertex_R + bend * vertex_R**2
+    def at_vertex(log_y_RW: Array) -> Array:
+        constant_R, slope_R, bend_R = curve.parabola(log_y_RW)[0]
+        return constant_R + slope_R * vertex_R + bend_R * vertex_R**2
 
     best_Q = np.nanargmin(curve.log_losses_RWQ[0], axis=1)
     rows = np.arange(len(best_Q))
@@ -191,8 +191,9 @@ def _optimum(curve: Curve) -> LogOptimum:
     return LogOptimum(
         curve.budget,
         log_features_R,
-        constant_R + slope_R * vertex_R + bend_R * vertex_R**2,
-        at_vertex(curve.log_unexplained_WQ[rows, best_Q]),
+        at_vertex(curve.log_best_RW),
+        # What chance does to the loss it does to what stays unexplained.
+        at_vertex(curve.log_unexplained_WQ[rows, best_Q] + curve.log_best_RW - curve.log_best_RW[:1]),
         np.interp(log_features_R, curve.log_features_W, curve.log_dead_WQ[rows, best_Q]),
         _log_rates(curve, log_features_R),
         len(curve.log_features_W),
