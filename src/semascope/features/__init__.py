@@ -3,7 +3,7 @@
 from semascope.features.build import IndexBuilder
 from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex, Page, SearchIn, Selection
+from semascope.features.index import FeatureIndex, Page, SearchIn
 from semascope.features.map import FeatureMap, make_map
 from semascope.features.regions import Region
 from semascope.features.selection import Filter, Sort
@@ -27,7 +27,6 @@ __all__ = [
     "Passage",
     "Region",
     "SearchIn",
-    "Selection",
     "Sort",
     "SourceShare",
     "WeightedToken",

@@ -44,14 +44,6 @@ SELECT feature, list(token ORDER BY value DESC, "window") FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Some of the features that a question finds, in order, and how many it finds in all."""
-
-    total: int
-    features: tuple[FeatureStatistics, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """All that a page about one feature shows."""
 
@@ -76,7 +68,6 @@ class FeatureIndex:
         self.n_windows: int = description["n_windows"]
         self.n_activations: int = description["n_activations"]
         self._rows = RowGroupReader(folder / format.STATISTICS_FILE, "feature")
-        self._summary = Summary(folder / format.STATISTICS_FILE, self.n_tokens)
         self._connection = duckdb.connect()
         by_token, tokens = (format.sql_source(folder / name) for name in (format.BY_TOKEN_FILE, format.TOKENS_FILE))
         self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
@@ -117,20 +108,19 @@ class FeatureIndex:
         """What is known of one feature."""
         return FeatureStatistics.from_row(self._row(feature), self.token_texts)
 
-    def summaries(self, features: Sequence[int]) -> list[FeatureStatistics]:
-        """What is known of several features, in the order given, from one reading."""
-        for feature in features:
-            self._check(feature)
-        rows = self._rows.rows(sorted(set(features)))
-        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in features]
+    @cached_property
+    def summary(self) -> Summary:
+        """What every feature is sorted and filtered by."""
+        columns = self._rows.columns(["n_active", "maximum", "mean"])
+        return Summary(columns["n_active"], columns["maximum"], columns["mean"], self.n_tokens)
 
     def densities(self) -> NDArray[np.float64]:
         """The share of tokens on which each feature fires, [F]; 0 for a dead one."""
-        return self._summary.density_F.copy()
+        return self.summary.density_F
 
     def maxima(self) -> NDArray[np.float64]:
         """The largest activation of each feature, [F]; 0 for a dead one."""
-        return self._summary.maximum_F.copy()
+        return self.summary.maximum_F.astype(np.float64)
 
     def top_tokens(self, features_n: NDArray[np.int32]) -> tuple[list[list[int]], list[list[float]]]:
         """The tokens that each of many features fires on, and their shares of its activation, from one reading."""
@@ -198,54 +188,50 @@ class FeatureIndex:
         limit: int = 50,
         offset: int = 0,
     ) -> list[FeatureStatistics]:
-        """The features that ``select`` finds, without their number."""
-        found = self.select(sort=sort, search=search, where=Filter(alive), limit=limit, offset=offset)
-        return [*found.features]
-
-    def select(
-        self,
-        *,
-        sort: Sort | None = None,
-        search: str | None = None,
-        where: Filter = Filter(),
-        search_in: SearchIn = "everything",
-        also: Sequence[int] = (),
-        limit: int = 50,
-        offset: int = 0,
-    ) -> Selection:
-        """Features in order: ``limit`` of them from the ``offset``-th on, and how many there are in all.
+        """Features in order: ``limit`` of them from the ``offset``-th on.
 
         ``search``: only features that fire on or promote a token in which each word occurs, and features of which one
-        of the strongest contexts contains all words (the last of which may have just begun), in any case of letters;
-        ``search_in`` leaves out one or the other. The features ``also``, such as those whose labels match, are found
-        too. ``where``: what all must be besides. ``sort``: ascending, or descending with a minus; when it is None,
-        the features ``also`` and then the best matches of a search come first (by the share of their activation on
-        matching tokens and the nearness of the words to their peaks, then by the logit of promoted tokens), and
-        otherwise the lowest ids.
+        of the strongest contexts contains all words (the last of which may have just begun), in any case of letters.
+        ``alive``: only features that fire (True), that never do (False), or all (None). ``sort``: ascending, or
+        descending with a minus; when it is None, the best matches of a search come first (by the share of their
+        activation on matching tokens and the nearness of the words to their peaks, then by the logit of promoted
+        tokens), and otherwise the lowest ids.
         """
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
-        passes_F = self._summary.passing(where)
+        ids = self.select(Filter(alive=alive), sort=sort, search=search)
+        return self.of(ids[offset : offset + limit].tolist())
+
+    def select(
+        self, filter: Filter = Filter(), *, sort: Sort | None = None, search: str | None = None,
+        search_in: SearchIn = "everything", named: Sequence[int] = (),
+    ) -> NDArray[np.intp]:  # fmt: skip
+        """The ids of all features that pass a filter, in order; ``sort`` and ``search`` as in ``list``.
+
+        ``search_in``: the tokens alone, the texts alone, or both. ``named``: features that answer to the search by
+        what people call them; they are found too, and come first.
+        """
         if not (search or "").strip():
-            found = self._summary.in_order(passes_F, sort or "id")
-        else:
-            matching = self._best_first(search or "", search_in)
-            first = np.array([feature for feature in dict.fromkeys(also) if feature in self], np.int64)
-            best = np.concatenate([first, matching[~np.isin(matching, first)]])
-            if sort is None:
-                found = best[passes_F[best]]
-            else:
-                found = self._summary.in_order(passes_F & self._summary.members(best), sort)
-        return Selection(len(found), tuple(self.summaries([int(one) for one in found[offset : offset + limit]])))
+            return self.summary.selected(filter, sort)
+        found = self._best_first(search or "", search_in)
+        ranked = np.concatenate([np.asarray(named, np.intp), found[~np.isin(found, named)]])
+        return self.summary.selected(filter, sort, ranked)
+
+    def of(self, features: Sequence[int]) -> list[FeatureStatistics]:
+        """What is known of some features, in the order asked for."""
+        for feature in features:
+            self._check_feature(feature)
+        rows = self._rows.rows(sorted(features))
+        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in features]
 
     def together(self, feature: int) -> list[Companion]:
         """The features that fire on the same tokens, the highest correlation first: 20 at most, on 5 tokens or more."""
-        self._check(feature)
-        return companions(self._together.rows([feature])[feature], self._summary.n_active_F, self.n_tokens)
+        self._check_feature(feature)
+        return companions(self._together.rows([feature])[feature], self.summary.n_active_F, self.n_tokens)
 
     def sources(self, feature: int) -> list[SourceShare]:
         """How the feature's activation is distributed over the sources of the corpus, the largest share first."""
-        self._check(feature)
+        self._check_feature(feature)
         return source_shares(self._by_source.rows([feature])[feature], self._sources)
 
     def document(
@@ -301,14 +287,14 @@ class FeatureIndex:
         return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
 
     def _row(self, feature: int) -> dict[str, Any]:
-        self._check(feature)
+        self._check_feature(feature)
         return self._rows.rows([feature])[feature]
 
     def _activity(self, row: Mapping[str, Any]) -> FeatureActivity:
         file = self.folder / format.part_file(row["part"])
         return FeatureActivity(self._query, self._windows, file, row["feature"], row["maximum"])
 
-    def _check(self, feature: int) -> None:
+    def _check_feature(self, feature: int) -> None:
         if feature not in self:
             raise InputError(
                 f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
