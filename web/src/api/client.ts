@@ -1,98 +1,45 @@
-/** Every question to the server, typed by its OpenAPI schema (schema.ts is generated from it). */
+/** Every question that a page has for the server. */
 
-import createClient from 'openapi-fetch'
-import type { paths } from './schema'
+import { ask, type Query } from './ask'
 
-const client = createClient<paths>({ baseUrl: '' })
+const RUN = '/api/runs/{run}'
+const FEATURE = '/api/runs/{run}/features/{feature}'
 
-/** What went wrong, in the server's words where it answered. */
-export class Problem extends Error {
-  constructor(
-    message: string,
-    readonly status: number,
-  ) {
-    super(message)
-  }
-}
-
-interface Answer<T> {
-  data?: T
-  error?: unknown
-  response: Response
-}
-
-async function of<T>(asked: Promise<Answer<T>>): Promise<T> {
-  let answer: Answer<T>
-  try {
-    answer = await asked
-  } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') throw error
-    throw new Problem('The server does not answer. See whether “semascope serve” still runs, then try again.', 0)
-  }
-  if (answer.data !== undefined) return answer.data
-  const detail = (answer.error as { detail?: unknown } | undefined)?.detail
-  throw new Problem(typeof detail === 'string' ? detail : `The server answered with status ${answer.response.status}.`, answer.response.status)
-}
-
+export type Choice = Query<'/api/runs/{run}/features'>
 export type Width = 'narrow' | 'medium' | 'wide'
-export type Choice = NonNullable<paths['/api/runs/{run}/features']['get']['parameters']['query']>
 
-const run = '/api/runs/{run}'
-const feature = '/api/runs/{run}/features/{feature}'
-type Signal = AbortSignal | undefined
+export const runs = (signal?: AbortSignal) => ask('get', '/api/runs', { signal })
 
-const at = (run: string, feature: number) => ({ path: { run, feature } })
+export const overview = (run: string, signal?: AbortSignal) => ask('get', RUN, { path: { run }, signal })
 
-export const runs = (signal: Signal) => of(client.GET('/api/runs', { signal: signal ?? null }))
+export const features = (run: string, query: Choice, signal?: AbortSignal) =>
+  ask('get', `${RUN}/features`, { path: { run }, query, signal })
 
-export const overview = (name: string, signal: Signal) =>
-  of(client.GET(run, { params: { path: { run: name } }, signal: signal ?? null }))
+export const detail = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', FEATURE, { path: { run, feature }, signal })
 
-export const features = (name: string, query: Choice, signal: Signal) =>
-  of(client.GET(`${run}/features`, { params: { path: { run: name }, query }, signal: signal ?? null }))
+export const contexts = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/contexts`, { path: { run, feature }, query: { width }, signal })
 
-export const detail = (name: string, id: number, signal: Signal) =>
-  of(client.GET(feature, { params: at(name, id), signal: signal ?? null }))
+export const intervals = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/intervals`, { path: { run, feature }, query: { width }, signal })
 
-export const contexts = (name: string, id: number, width: Width, signal: Signal) =>
-  of(client.GET(`${feature}/contexts`, { params: { ...at(name, id), query: { width } }, signal: signal ?? null }))
-
-export const intervals = (name: string, id: number, width: Width, signal: Signal) =>
-  of(client.GET(`${feature}/intervals`, { params: { ...at(name, id), query: { width } }, signal: signal ?? null }))
+/** The feature's activation on a text of one's own. */
+export const tryText = (run: string, feature: number, text: string, signal?: AbortSignal) =>
+  ask('post', `${FEATURE}/try`, { path: { run, feature }, body: { text }, signal })
 
 /** An empty text removes what was written. */
-export const writeLabel = (name: string, id: number, text: string) =>
-  of(
-    text.trim()
-      ? client.PUT(`${feature}/label`, { params: at(name, id), body: { text } })
-      : client.DELETE(`${feature}/label`, { params: at(name, id) }),
-  )
-
-export const writeNote = (name: string, id: number, text: string) =>
-  of(
-    text.trim()
-      ? client.PUT(`${feature}/note`, { params: at(name, id), body: { text } })
-      : client.DELETE(`${feature}/note`, { params: at(name, id) }),
-  )
-
-export const star = (name: string, id: number, starred: boolean) =>
-  of(
-    starred
-      ? client.PUT(`${feature}/star`, { params: at(name, id) })
-      : client.DELETE(`${feature}/star`, { params: at(name, id) }),
-  )
-
-export const lists = (name: string, signal?: Signal) =>
-  of(client.GET(`${run}/lists`, { params: { path: { run: name } }, signal: signal ?? null }))
-
-export const beginList = (name: string, list: string) =>
-  of(client.POST(`${run}/lists`, { params: { path: { run: name } }, body: { name: list } }))
-
-export const putOnList = (name: string, list: string, id: number, listed: boolean) => {
-  const params = { path: { run: name, name: list, feature: id } }
-  return of(
-    listed
-      ? client.PUT(`${run}/lists/{name}/features/{feature}`, { params })
-      : client.DELETE(`${run}/lists/{name}/features/{feature}`, { params }),
-  )
+export function write(kind: 'label' | 'note', run: string, feature: number, text: string) {
+  const path = { run, feature }
+  return text.trim() ? ask('put', `${FEATURE}/${kind}`, { path, body: { text } }) : ask('delete', `${FEATURE}/${kind}`, { path })
 }
+
+export const star = (run: string, feature: number, starred: boolean) =>
+  ask(starred ? 'put' : 'delete', `${FEATURE}/star`, { path: { run, feature } })
+
+export const lists = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/lists`, { path: { run }, signal })
+
+export const beginList = (run: string, name: string) => ask('post', `${RUN}/lists`, { path: { run }, body: { name } })
+
+export const putOnList = (run: string, name: string, feature: number, listed: boolean) =>
+  ask(listed ? 'put' : 'delete', `${RUN}/lists/{name}/features/{feature}`, { path: { run, name, feature } })

@@ -4,6 +4,86 @@
  */
 
 export interface paths {
+    "/api/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Runs
+         * @description The served runs.
+         */
+        get: operations["list_runs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Run
+         * @description A run as a whole: what it is, how good it is, how training went, what it knows.
+         */
+        get: operations["get_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Features
+         * @description Features that pass all of the filters, in order, ``limit`` of them from the ``offset``-th on.
+         */
+        get: operations["list_features"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features/{feature}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Feature
+         * @description What is known of a feature.
+         */
+        get: operations["get_feature"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/contexts": {
         parameters: {
             query?: never;
@@ -15,7 +95,7 @@ export interface paths {
          * List Contexts
          * @description The windows in which a feature is strongest, near-duplicates folded; ``width``: how much text around the peak.
          */
-        get: operations["list_contexts_api_runs__run__features__feature__contexts_get"];
+        get: operations["list_contexts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +115,7 @@ export interface paths {
          * List Intervals
          * @description A sample of windows from equal intervals of activation, from 0 to the maximum; none of a feature that is dead.
          */
-        get: operations["list_intervals_api_runs__run__features__feature__intervals_get"];
+        get: operations["list_intervals"];
         put?: never;
         post?: never;
         delete?: never;
@@ -56,13 +136,13 @@ export interface paths {
          * Write Label
          * @description Label a feature, in place of the label that it has.
          */
-        put: operations["write_label_api_runs__run__features__feature__label_put"];
+        put: operations["write_label"];
         post?: never;
         /**
          * Erase Label
          * @description Remove a feature's label, if it has one.
          */
-        delete: operations["erase_label_api_runs__run__features__feature__label_delete"];
+        delete: operations["erase_label"];
         options?: never;
         head?: never;
         patch?: never;
@@ -80,13 +160,13 @@ export interface paths {
          * Write Note
          * @description Note something about a feature, in place of the note that it has.
          */
-        put: operations["write_note_api_runs__run__features__feature__note_put"];
+        put: operations["write_note"];
         post?: never;
         /**
          * Erase Note
          * @description Remove a feature's note, if it has one.
          */
-        delete: operations["erase_note_api_runs__run__features__feature__note_delete"];
+        delete: operations["erase_note"];
         options?: never;
         head?: never;
         patch?: never;
@@ -104,13 +184,53 @@ export interface paths {
          * Add Star
          * @description Give a feature a star.
          */
-        put: operations["add_star_api_runs__run__features__feature__star_put"];
+        put: operations["add_star"];
         post?: never;
         /**
          * Remove Star
          * @description Take a feature's star away.
          */
-        delete: operations["remove_star_api_runs__run__features__feature__star_delete"];
+        delete: operations["remove_star"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features/{feature}/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try Text
+         * @description How strongly a feature is active on each token of a text.
+         */
+        post: operations["try_text"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/lens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read Text
+         * @description For every token of a text its strongest features, and for the whole text those that matter.
+         */
+        post: operations["read_text"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -127,13 +247,13 @@ export interface paths {
          * List Lists
          * @description Every list, by name.
          */
-        get: operations["list_lists_api_runs__run__lists_get"];
+        get: operations["list_lists"];
         put?: never;
         /**
          * Begin List
          * @description Begin a list, if there is none of this name; every list comes back.
          */
-        post: operations["begin_list_api_runs__run__lists_post"];
+        post: operations["begin_list"];
         delete?: never;
         options?: never;
         head?: never;
@@ -154,7 +274,7 @@ export interface paths {
          * Remove List
          * @description Remove a list; its features stay as they are. The other lists come back.
          */
-        delete: operations["remove_list_api_runs__run__lists__name__delete"];
+        delete: operations["remove_list"];
         options?: never;
         head?: never;
         patch?: never;
@@ -172,13 +292,13 @@ export interface paths {
          * Add To List
          * @description Put a feature on a list.
          */
-        put: operations["add_to_list_api_runs__run__lists__name__features__feature__put"];
+        put: operations["add_to_list"];
         post?: never;
         /**
          * Take Off List
          * @description Take a feature off a list.
          */
-        delete: operations["take_off_list_api_runs__run__lists__name__features__feature__delete"];
+        delete: operations["take_off_list"];
         options?: never;
         head?: never;
         patch?: never;
@@ -188,6 +308,16 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Activation
+         * @description A feature with its activation on a token.
+         */
+        Activation: {
+            /** Feature */
+            feature: number;
+            /** Value */
+            value: number;
+        };
         /**
          * Annotations
          * @description What was added to a feature, after a change.
@@ -201,6 +331,215 @@ export interface components {
             note: components["schemas"]["WrittenText"] | null;
             /** Starred */
             starred: boolean;
+        };
+        /**
+         * Concept
+         * @description How well the best feature for a concept ranks texts that did not choose it.
+         *
+         *     ``exists``: by AUC and by a test that counts the features tried. ``probe_auc``: difference of means on the raw
+         *     activations; ``random_feature_auc``: what any feature gives. ``specificity``: AUC against neighbouring concepts.
+         */
+        Concept: {
+            /** Auc */
+            auc: number;
+            /** Concept */
+            concept: string;
+            /** Exists */
+            exists: boolean;
+            /** Feature */
+            feature: number;
+            /** Interval */
+            interval: [
+                number,
+                number
+            ];
+            /** Negatives */
+            negatives: number;
+            /** Positives */
+            positives: number;
+            /** Probe Auc */
+            probe_auc: number;
+            /** Random Feature Auc */
+            random_feature_auc: number;
+            /** Specificity */
+            specificity: number | null;
+        };
+        /**
+         * ConceptSuite
+         * @description The concepts that were scored together.
+         */
+        ConceptSuite: {
+            /** Concepts */
+            concepts: components["schemas"]["Concept"][];
+            /** Name */
+            name: string;
+        };
+        /**
+         * Curve
+         * @description A quantity of training against the tokens trained on; averages of neighbours where there are many points.
+         */
+        Curve: {
+            /** Name */
+            name: string;
+            /** Tokens */
+            tokens: number[];
+            /** Values */
+            values: (number | null)[];
+        };
+        /**
+         * DensityHistogram
+         * @description How many of the features that fire lie in each bin of density; ``edges``: decimal exponents, one more.
+         */
+        DensityHistogram: {
+            /** Counts */
+            counts: number[];
+            /** Edges */
+            edges: number[];
+            /** N Dead */
+            n_dead: number;
+        };
+        /**
+         * Evaluation
+         * @description How good the dictionary is, on held-out text; cross-entropies and KL in nats a token, intervals 95 %.
+         */
+        Evaluation: {
+            /** Ce Clean */
+            ce_clean: number | null;
+            /** Ce Mean Ablated */
+            ce_mean_ablated: number | null;
+            /** Ce Recovered */
+            ce_recovered: number | null;
+            /** Ce Recovered Interval */
+            ce_recovered_interval: [
+                number | null,
+                number | null
+            ];
+            /** Ce Spliced */
+            ce_spliced: number | null;
+            /** Ce Tokens */
+            ce_tokens: number;
+            /** Dead Counted Over Tokens */
+            dead_counted_over_tokens: number;
+            /** Dead Fraction */
+            dead_fraction: number | null;
+            /** Explained Variance */
+            explained_variance: number | null;
+            /** Explained Variance Interval */
+            explained_variance_interval: [
+                number | null,
+                number | null
+            ];
+            /** Kl */
+            kl: number | null;
+            /** L0 */
+            l0: number | null;
+            /** Normalized Mse */
+            normalized_mse: number | null;
+            /** Tokens */
+            tokens: number;
+        };
+        /**
+         * FeatureDetail
+         * @description All that is known of a feature but where it is active.
+         *
+         *     ``quantiles``: of its active values, at 0.25, 0.5, 0.75, 0.9 and 0.99. ``histogram``: counts of them in equal bins
+         *     from 0 to the maximum.
+         */
+        FeatureDetail: {
+            /** Concepts */
+            concepts: string[];
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Histogram */
+            histogram: number[];
+            label: components["schemas"]["WrittenText"] | null;
+            /** Lists */
+            lists: string[];
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** Neighbours */
+            neighbours: components["schemas"]["NearFeature"][];
+            note: components["schemas"]["WrittenText"] | null;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Quantiles */
+            quantiles: number[];
+            /** Starred */
+            starred: boolean;
+            /** Suppressed */
+            suppressed: components["schemas"]["LogitToken"][];
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
+         * FeaturePage
+         * @description A part of a list of features; ``total``: how many the whole list has.
+         */
+        FeaturePage: {
+            /** Features */
+            features: components["schemas"]["FeatureSummary"][];
+            /** Total */
+            total: number;
+        };
+        /**
+         * FeatureSummary
+         * @description A feature in a list. ``concepts``: those that this feature tells best of all.
+         */
+        FeatureSummary: {
+            /** Concepts */
+            concepts: string[];
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            label: components["schemas"]["WrittenText"] | null;
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Starred */
+            starred: boolean;
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
+         * FiringToken
+         * @description A token that a feature fires on, with its share of the feature's summed activation.
+         */
+        FiringToken: {
+            /** Share */
+            share: number;
+            /** Text */
+            text: string;
+            /** Token */
+            token: number;
+        };
+        /** HTTPValidationError */
+        HTTPValidationError: {
+            /** Detail */
+            detail?: components["schemas"]["ValidationError"][];
+        };
+        /**
+         * IndexSize
+         * @description What the feature index covers.
+         */
+        IndexSize: {
+            /** N Activations */
+            n_activations: number;
+            /** N Tokens */
+            n_tokens: number;
+            /** N Windows */
+            n_windows: number;
         };
         /**
          * KeptList
@@ -223,12 +562,112 @@ export interface components {
             text: string;
         };
         /**
+         * Lens
+         * @description A text as the dictionary sees it. ``features``: first those of the whole text in order of their summed
+         *     activation (× rarity), ``n_first`` of them, then the others that some token names.
+         */
+        Lens: {
+            /** Features */
+            features: components["schemas"]["LensFeature"][];
+            /** N First */
+            n_first: number;
+            /** Tokens */
+            tokens: components["schemas"]["LensToken"][];
+        };
+        /**
+         * LensFeature
+         * @description A feature that is active in the text: on which of its shown tokens, how strongly, and what it is called.
+         *
+         *     ``maximum``: its largest activation in the index. ``rarity``: −ln of the share of tokens on which it fires there.
+         *     ``fires_on``: the tokens that make up most of its activation there.
+         */
+        LensFeature: {
+            /** At */
+            at: number[];
+            /** Feature */
+            feature: number;
+            /** Fires On */
+            fires_on: string[];
+            /** Label */
+            label: string | null;
+            /** Maximum */
+            maximum: number;
+            /** Rarity */
+            rarity: number;
+            /** Total */
+            total: number;
+            /** Values */
+            values: number[];
+        };
+        /**
+         * LensText
+         * @description A text, of at most 1,024 tokens. ``features_per_token`` and ``features``: how many to tell of each and of all.
+         *
+         *     ``order``: the strongest first, by "activation" or by activation × rarity.
+         */
+        LensText: {
+            /**
+             * Features
+             * @default 50
+             */
+            features: number;
+            /**
+             * Features Per Token
+             * @default 5
+             */
+            features_per_token: number;
+            /**
+             * Order
+             * @default activation
+             * @enum {string}
+             */
+            order: "activation" | "rarity";
+            /** Text */
+            text: string;
+        };
+        /**
+         * LensToken
+         * @description The shortest run of tokens that reads as text, with its first features in order.
+         */
+        LensToken: {
+            /** Features */
+            features: components["schemas"]["Activation"][];
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: number[];
+        };
+        /**
          * ListName
-         * @description The name of a list to begin. It stands in addresses, so it has no slash.
+         * @description The name of a list to begin. It stands in addresses, so it has no slash and is not made of dots.
          */
         ListName: {
             /** Name */
             name: string;
+        };
+        /**
+         * LogitToken
+         * @description A token with what one unit of a feature's activation adds to its logit.
+         */
+        LogitToken: {
+            /** Logit */
+            logit: number;
+            /** Text */
+            text: string;
+            /** Token */
+            token: number;
+        };
+        /**
+         * NearFeature
+         * @description A feature whose decoder direction is near, by cosine; ``label`` is its text.
+         */
+        NearFeature: {
+            /** Cosine */
+            cosine: number;
+            /** Feature */
+            feature: number;
+            /** Label */
+            label: string | null;
         };
         /**
          * NoteText
@@ -245,6 +684,69 @@ export interface components {
         Problem: {
             /** Detail */
             detail: string;
+        };
+        /**
+         * RunOverview
+         * @description A run as a whole. ``card``: what it is, as labels and values for people.
+         */
+        RunOverview: {
+            /** Card */
+            card: {
+                [key: string]: string;
+            };
+            /** Concepts */
+            concepts: components["schemas"]["ConceptSuite"][];
+            density: components["schemas"]["DensityHistogram"];
+            evaluation: components["schemas"]["Evaluation"] | null;
+            index: components["schemas"]["IndexSize"];
+            /** Indexed Tokens */
+            indexed_tokens: number;
+            /** Model */
+            model: string;
+            /** N Alive */
+            n_alive: number;
+            /** N Features */
+            n_features: number;
+            /** N Labelled */
+            n_labelled: number;
+            /** N Starred */
+            n_starred: number;
+            /** Name */
+            name: string;
+            /** Output Site */
+            output_site: string | null;
+            /** Site */
+            site: string;
+            /** Trained Tokens */
+            trained_tokens: number;
+            /** Training */
+            training: components["schemas"]["Curve"][];
+            /** Variant */
+            variant: string;
+        };
+        /**
+         * RunSummary
+         * @description A served run. ``name`` is what addresses call it; ``output_site`` of a transcoder alone.
+         */
+        RunSummary: {
+            /** Indexed Tokens */
+            indexed_tokens: number;
+            /** Model */
+            model: string;
+            /** N Alive */
+            n_alive: number;
+            /** N Features */
+            n_features: number;
+            /** Name */
+            name: string;
+            /** Output Site */
+            output_site: string | null;
+            /** Site */
+            site: string;
+            /** Trained Tokens */
+            trained_tokens: number;
+            /** Variant */
+            variant: string;
         };
         /**
          * ShownContext
@@ -298,6 +800,37 @@ export interface components {
             value: number;
         };
         /**
+         * Tried
+         * @description One feature on a text; ``maximum``: its largest activation in the index.
+         */
+        Tried: {
+            /** Maximum */
+            maximum: number;
+            /** Tokens */
+            tokens: components["schemas"]["ShownToken"][];
+        };
+        /**
+         * TryText
+         * @description A text, of at most 1,024 tokens.
+         */
+        TryText: {
+            /** Text */
+            text: string;
+        };
+        /** ValidationError */
+        ValidationError: {
+            /** Context */
+            ctx?: Record<string, never>;
+            /** Input */
+            input?: unknown;
+            /** Location */
+            loc: (string | number)[];
+            /** Message */
+            msg: string;
+            /** Error Type */
+            type: string;
+        };
+        /**
          * WrittenText
          * @description A label or note. ``source``: "person", or what made it. ``changed``: UTC, ISO 8601.
          */
@@ -318,7 +851,169 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_contexts_api_runs__run__features__feature__contexts_get: {
+    list_runs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunSummary"][];
+                };
+            };
+        };
+    };
+    get_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunOverview"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_features: {
+        parameters: {
+            query?: {
+                /** @description Only features that fire, or only those that never do. */
+                alive?: boolean | null;
+                /** @description Only these features. */
+                ids?: number[] | null;
+                /** @description Only features with a label, or only those without. */
+                labelled?: boolean | null;
+                limit?: number;
+                max_density?: number;
+                min_density?: number;
+                offset?: number;
+                /** @description Only the features on this list. */
+                on_list?: string | null;
+                search?: string | null;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
+                /** @description Only features with a star, or only those without. */
+                starred?: boolean | null;
+            };
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturePage"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_feature: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_contexts: {
         parameters: {
             query?: {
                 n?: number;
@@ -364,7 +1059,7 @@ export interface operations {
             };
         };
     };
-    list_intervals_api_runs__run__features__feature__intervals_get: {
+    list_intervals: {
         parameters: {
             query?: {
                 intervals?: number;
@@ -411,7 +1106,7 @@ export interface operations {
             };
         };
     };
-    write_label_api_runs__run__features__feature__label_put: {
+    write_label: {
         parameters: {
             query?: never;
             header?: never;
@@ -458,7 +1153,7 @@ export interface operations {
             };
         };
     };
-    erase_label_api_runs__run__features__feature__label_delete: {
+    erase_label: {
         parameters: {
             query?: never;
             header?: never;
@@ -501,7 +1196,7 @@ export interface operations {
             };
         };
     };
-    write_note_api_runs__run__features__feature__note_put: {
+    write_note: {
         parameters: {
             query?: never;
             header?: never;
@@ -548,7 +1243,7 @@ export interface operations {
             };
         };
     };
-    erase_note_api_runs__run__features__feature__note_delete: {
+    erase_note: {
         parameters: {
             query?: never;
             header?: never;
@@ -591,7 +1286,7 @@ export interface operations {
             };
         };
     };
-    add_star_api_runs__run__features__feature__star_put: {
+    add_star: {
         parameters: {
             query?: never;
             header?: never;
@@ -634,7 +1329,7 @@ export interface operations {
             };
         };
     };
-    remove_star_api_runs__run__features__feature__star_delete: {
+    remove_star: {
         parameters: {
             query?: never;
             header?: never;
@@ -677,7 +1372,135 @@ export interface operations {
             };
         };
     };
-    list_lists_api_runs__run__lists_get: {
+    try_text: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryText"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tried"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_text: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LensText"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lens"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_lists: {
         parameters: {
             query?: never;
             header?: never;
@@ -718,7 +1541,7 @@ export interface operations {
             };
         };
     };
-    begin_list_api_runs__run__lists_post: {
+    begin_list: {
         parameters: {
             query?: never;
             header?: never;
@@ -763,7 +1586,7 @@ export interface operations {
             };
         };
     };
-    remove_list_api_runs__run__lists__name__delete: {
+    remove_list: {
         parameters: {
             query?: never;
             header?: never;
@@ -806,7 +1629,7 @@ export interface operations {
             };
         };
     };
-    add_to_list_api_runs__run__lists__name__features__feature__put: {
+    add_to_list: {
         parameters: {
             query?: never;
             header?: never;
@@ -851,7 +1674,7 @@ export interface operations {
             };
         };
     };
-    take_off_list_api_runs__run__lists__name__features__feature__delete: {
+    take_off_list: {
         parameters: {
             query?: never;
             header?: never;
