@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,17 +18,16 @@ from semascope.features import format
 from semascope.features.activity import FeatureActivity
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.rowgroups import RowGroupReader
+from semascope.features.selection import Filter, Sort, Summary
 from semascope.features.statistics import FeatureStatistics
-
-Sort = Literal["id", "-id", "density", "-density", "maximum", "-maximum", "mean", "-mean"]
-_COLUMNS = {"id": "feature", "density": "n_active", "maximum": "maximum", "mean": "mean"}
 
 _SEARCH = """
 WITH matching AS (
     SELECT word, token FROM tokens JOIN (SELECT unnest($words) AS word) AS words ON contains(lower(text), word)
 )
-SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matching USING (token)
+SELECT feature FROM by_token JOIN matching USING (token)
 GROUP BY feature HAVING count(DISTINCT word) = len($words)
+ORDER BY sum(share) DESC, max(logit) DESC, feature
 """
 
 _PEAK_TOKENS = """
@@ -65,11 +64,7 @@ class FeatureIndex:
         self.n_activations: int = description["n_activations"]
         self._rows = RowGroupReader(folder / format.STATISTICS_FILE, "feature")
         self._connection = duckdb.connect()
-        statistics, by_token, tokens = (
-            format.sql_source(folder / name)
-            for name in (format.STATISTICS_FILE, format.BY_TOKEN_FILE, format.TOKENS_FILE)
-        )
-        self._query(f"CREATE TABLE summary AS SELECT feature, n_active, maximum, mean FROM {statistics}")
+        by_token, tokens = (format.sql_source(folder / name) for name in (format.BY_TOKEN_FILE, format.TOKENS_FILE))
         self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
         self._query(f"CREATE VIEW by_token AS SELECT * FROM {by_token}")
 
@@ -105,14 +100,19 @@ class FeatureIndex:
         """What is known of one feature."""
         return FeatureStatistics.from_row(self._row(feature), self.token_texts)
 
+    @cached_property
+    def summary(self) -> Summary:
+        """What every feature is sorted and filtered by."""
+        columns = self._rows.columns(["n_active", "maximum", "mean"])
+        return Summary(columns["n_active"], columns["maximum"], columns["mean"], self.n_tokens)
+
     def densities(self) -> NDArray[np.float64]:
         """The share of tokens on which each feature fires, [F]; 0 for a dead one."""
-        counts = self._query("SELECT n_active FROM summary ORDER BY feature")
-        return np.array(counts, np.float64).reshape(-1) / self.n_tokens
+        return self.summary.density_F
 
     def maxima(self) -> NDArray[np.float64]:
         """The largest activation of each feature, [F]; 0 for a dead one."""
-        return np.array(self._query("SELECT maximum FROM summary ORDER BY feature"), np.float64).reshape(-1)
+        return self.summary.maximum_F.astype(np.float64)
 
     def peak_tokens(self, n: int) -> dict[int, list[int]]:
         """The tokens at the ``n`` highest peaks of every feature that fires, one peak a window."""
@@ -184,34 +184,44 @@ class FeatureIndex:
         """
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
+        ids = self.select(Filter(alive=alive), sort=sort, search=search)
+        return self.of(ids[offset : offset + limit].tolist())
+
+    def select(
+        self, filter: Filter = Filter(), *, sort: Sort | None = None, search: str | None = None,
+        named: Sequence[int] = (),
+    ) -> NDArray[np.intp]:  # fmt: skip
+        """The ids of all features that pass a filter, in order; ``sort`` and ``search`` as in ``list``.
+
+        ``named``: features that answer to the search by what people call them; they are found too, and come first.
+        """
         words = sorted(set((search or "").lower().split()))
-        order = "share DESC, logit DESC, feature" if words else "feature"
-        if sort is not None:
-            if sort not in get_args(Sort):
-                raise InputError(f"features cannot be sorted by '{sort}': expected one of {', '.join(get_args(Sort))}")
-            order = f"{_COLUMNS[sort.removeprefix('-')]} {'DESC' if sort.startswith('-') else 'ASC'}, feature"
-        sql = "SELECT feature FROM summary"
-        parameters: dict[str, Any] = {"limit": limit, "offset": offset}
-        if words:
-            sql += f" JOIN ({_SEARCH}) USING (feature)"
-            parameters["words"] = words
-        if alive is not None:
-            sql += " WHERE n_active > 0" if alive else " WHERE n_active = 0"
-        found = self._query(f"{sql} ORDER BY {order} LIMIT $limit OFFSET $offset", parameters)
-        ids = [feature for (feature,) in found]
-        rows = self._rows.rows(sorted(ids))
-        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in ids]
+        if not words:
+            return self.summary.selected(filter, sort)
+        fires = np.array(self._query(_SEARCH, {"words": words}), np.intp).reshape(-1)
+        ranked = np.concatenate([np.asarray(named, np.intp), fires[~np.isin(fires, named)]])
+        return self.summary.selected(filter, sort, ranked)
+
+    def of(self, features: Sequence[int]) -> list[FeatureStatistics]:
+        """What is known of some features, in the order asked for."""
+        for feature in features:
+            self._check_feature(feature)
+        rows = self._rows.rows(sorted(features))
+        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in features]
 
     @cached_property
     def _windows(self) -> RowGroupReader:
         return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
 
     def _row(self, feature: int) -> dict[str, Any]:
+        self._check_feature(feature)
+        return self._rows.rows([feature])[feature]
+
+    def _check_feature(self, feature: int) -> None:
         if not 0 <= feature < self.n_features:
             raise InputError(
                 f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
             )
-        return self._rows.rows([feature])[feature]
 
     def _query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         try:
