@@ -63,4 +63,4 @@ def test_features_are_listed_in_order_and_counted(client: TestClient, run: Run) 
     middle = expected[2].density
     rarer = get(client, "/mine/features", max_density=middle, alive=True)
     assert rarer["total"] == sum(0 < density <= middle for density in run.features.densities())
-    assert [one["feature"] for one in get(client, "/mine/features", ids=[7, 3])["features"]] == [7, 3]
+    assert [one["feature"] for one in get(client, "/mine/features", ids=[7, 3])["features"]] == [3, 7]

@@ -2,7 +2,7 @@
 
 from semascope.features.build import IndexBuilder
 from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex, Page
+from semascope.features.index import FeatureIndex, Page, Selection
 from semascope.features.selection import Filter, Sort
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
 
@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "Neighbour",
     "Page",
+    "Selection",
     "Sort",
     "WeightedToken",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from semascope.errors import DamagedError
 
@@ -75,22 +73,11 @@ class RowGroupReader:
     def rows(self, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
         """The rows with these keys, by key; a key that the file does not hold is left out."""
         groups = np.unique(np.searchsorted(self._starts, keys, side="right") - 1)
-        with self._file() as file:
-            table = file.read_row_groups([int(group) for group in groups if group >= 0], use_threads=False)
-        held = table.column(self._key).to_numpy()
-        return {row[self._key]: row for row in table.take(np.flatnonzero(np.isin(held, keys))).to_pylist()}
-
-    def columns(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Whole columns of numbers, in the order of the keys."""
-        with self._file() as file:
-            table = file.read(list(names))
-        return {name: table.column(name).to_numpy() for name in names}
-
-    @contextmanager
-    def _file(self) -> Generator[Any]:
         try:
             # A reader of its own for each call, since Arrow's are not safe to share; the metadata is not read again.
             with pq.ParquetFile(self._path, metadata=self._metadata, memory_map=True) as file:
-                yield file
+                table = file.read_row_groups([int(group) for group in groups if group >= 0], use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DamagedError(f"{self._path} is damaged ({error}): build the index again") from error
+        held = table.column(self._key).to_numpy()
+        return {row[self._key]: row for row in table.take(np.flatnonzero(np.isin(held, keys))).to_pylist()}

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from semascope.server import contexts, features, lens, lists, notes, runs
+from semascope.server import contexts, corpus, features, lens, lists, notes, runs
 from semascope.server.problems import tell_problems
 from semascope.server.served import Served
 from semascope.server.work import ModelWorker
@@ -37,7 +37,7 @@ def create_app(served: Served) -> FastAPI:
     )
     app.state.served, app.state.worker = served, ModelWorker()
     api = APIRouter(prefix="/api")
-    for resource in (runs, features, contexts, notes, lists, lens):
+    for resource in (runs, features, contexts, corpus, notes, lists, lens):
         api.include_router(resource.router)
     app.include_router(api)
     tell_problems(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
@@ -51,7 +50,7 @@ class FeatureChoice(BaseModel):
 
     ``search``: those whose label or note has words that begin with each word of it, and those that fire on or promote a
     token in which each word occurs. ``sort``: with a minus, largest first; without it, the best matches of a search
-    come first, or the features of ``ids`` in their order, or else the lowest ids.
+    come first, and otherwise the lowest ids.
     """
 
     search: str | None = Query(default=None, max_length=200)
@@ -61,8 +60,8 @@ class FeatureChoice(BaseModel):
     starred: bool | None = Query(default=None, description="Only features with a star, or only those without.")
     on_list: str | None = Query(default=None, description="Only the features on this list.")
     ids: Annotated[list[int] | None, Query(max_length=500, description="Only these features.")] = None
-    min_density: float = Query(default=0, ge=0, le=1)
-    max_density: float = Query(default=1, ge=0, le=1)
+    min_density: float | None = Query(default=None, ge=0, le=1)
+    max_density: float | None = Query(default=None, ge=0, le=1)
     limit: int = Query(default=50, ge=1, le=200)
     offset: int = Query(default=0, ge=0)
 
@@ -86,16 +85,15 @@ def list_features(run: Run, choice: Annotated[FeatureChoice, Query()]) -> Featur
         for feature in choice.ids:
             check_feature(run, feature)
         wanted = _both(wanted, choice.ids)
-    filter = Filter(
-        alive=choice.alive, min_density=choice.min_density, max_density=choice.max_density,
-        among=None if wanted is None else sorted(wanted), apart_from=sorted(unwanted),
-    )  # fmt: skip
-    named = catalog.search(choice.search) if choice.search else ()
-    found = run.index.select(filter, sort=choice.sort, search=choice.search, named=named)
-    if choice.ids is not None and not (choice.sort or choice.search):
-        found = np.array(sorted(found, key=choice.ids.index), np.intp)
-    shown = found[choice.offset : choice.offset + choice.limit].tolist()
-    return FeaturePage(total=len(found), features=summaries(run, shown))
+    found = run.index.select(
+        sort=choice.sort,
+        search=choice.search,
+        also=catalog.search(choice.search) if choice.search else (),
+        where=Filter(choice.alive, choice.min_density, choice.max_density, among=wanted, apart_from=unwanted),
+        limit=choice.limit,
+        offset=choice.offset,
+    )
+    return FeaturePage(total=found.total, features=summaries(run, found.features))
 
 
 @router.get("/{feature}")

@@ -107,9 +107,7 @@ async def try_text(run: Run, feature: Feature, asked: TryText, request: Request)
     def tried() -> Tried:
         reading = _reading(run, asked.text)
         values = reading.of(feature).tolist()
-        return Tried(
-            tokens=shown_tokens(run, reading.tokens, values), maximum=float(run.index.summary.maximum_F[feature])
-        )
+        return Tried(tokens=shown_tokens(run, reading.tokens, values), maximum=run.index.statistics(feature).maximum)
 
     return await _worker(request).run(request, tried)
 
@@ -127,7 +125,8 @@ def _lens(run: Run, asked: LensText) -> Lens:
     shown = pieces(reading.tokens, run.run.tokenizer)
     at_K, features_K, values_K = _by_piece(reading, shown)
     used, column_K = np.unique(features_K, return_inverse=True)
-    rarity_U = run.index.summary.rarity_F[used]
+    # A feature that fires nowhere in the index counts as if it fired on one token.
+    rarity_U = -np.log(np.maximum(run.index.densities()[used], 1 / run.index.n_tokens))
     weight_K = values_K * rarity_U[column_K] if asked.order == "rarity" else values_K
 
     total_U = np.bincount(column_K, weight_K, minlength=len(used))
@@ -140,7 +139,7 @@ def _lens(run: Run, asked: LensText) -> Lens:
 
     told = list(named)
     ids = used[told].tolist()
-    entries_of, statistics_of = run.catalog.entries(ids), run.index.of(ids)
+    entries_of, statistics_of = run.catalog.entries(ids), run.index.summaries(ids)
     features: list[LensFeature] = []
     for column, statistics in zip(told, statistics_of, strict=True):
         (where,) = np.nonzero(column_K == column)

@@ -35,7 +35,7 @@ def feature_of(
 
 def check_feature(run: ServedRun, feature: int) -> None:
     """Raise 404 when the run has no such feature."""
-    if not 0 <= feature < run.index.n_features:
+    if feature not in run.index:
         raise not_found(
             f"there is no feature {feature}: the index of '{run.name}' holds 0 to {run.index.n_features - 1}"
         )

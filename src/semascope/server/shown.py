@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from pydantic import BaseModel
 
@@ -72,10 +73,10 @@ def summary(run: ServedRun, statistics: FeatureStatistics, entry: Entry) -> Feat
     )
 
 
-def summaries(run: ServedRun, features: Sequence[int]) -> list[FeatureSummary]:
-    """Several features in short, in the order asked for."""
-    entries = run.catalog.entries(features)
-    return [summary(run, statistics, entries[statistics.feature]) for statistics in run.index.of(features)]
+def summaries(run: ServedRun, features: Sequence[FeatureStatistics]) -> list[FeatureSummary]:
+    """Several features in short."""
+    entries = run.catalog.entries([one.feature for one in features])
+    return [summary(run, one, entries[one.feature]) for one in features]
 
 
 class ShownToken(BaseModel):
@@ -117,21 +118,21 @@ def shown_tokens(run: ServedRun, tokens: Sequence[int], values: Sequence[float])
     ]
 
 
+def place_among(shown: Sequence[ShownToken], token: int) -> int:
+    """Which of the shown tokens holds the token of this number."""
+    ends = accumulate(len(one.tokens) for one in shown)
+    return next(place for place, end in enumerate(ends) if end > token)
+
+
 def context(run: ServedRun, example: Example) -> ShownContext:
     """An example as the API shows it."""
     tokens = shown_tokens(run, example.tokens, example.values)
-    peak, seen = 0, 0
-    for number, token in enumerate(tokens):
-        seen += len(token.tokens)
-        if seen > example.position - example.start:
-            peak = number
-            break
     return ShownContext(
         window=example.window,
         position=example.position,
         document=example.document,
         value=example.value,
-        peak=peak,
+        peak=place_among(tokens, example.position - example.start),
         folded=example.count,
         tokens=tokens,
     )
