@@ -1,6 +1,7 @@
 /** Every question that a page has for the server. */
 
 import { ask, type Query } from './ask'
+import type { Context } from './types'
 
 const RUN = '/api/runs/{run}'
 const FEATURE = '/api/runs/{run}/features/{feature}'
@@ -23,6 +24,15 @@ export const contexts = (run: string, feature: number, width: Width, signal?: Ab
 
 export const intervals = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/intervals`, { path: { run, feature }, query: { width }, signal })
+
+export const sources = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/sources`, { path: { run, feature }, signal })
+
+/** The document around a context. */
+export function document(run: string, feature: number, context: Context, signal?: AbortSignal) {
+  const { document, window, position } = context
+  return ask('get', `${RUN}/documents/{document}`, { path: { run, document }, query: { feature, window, position }, signal })
+}
 
 /** The feature's activation on a text of one's own. */
 export const tryText = (run: string, feature: number, text: string, signal?: AbortSignal) =>

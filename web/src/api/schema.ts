@@ -44,6 +44,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/documents/{document}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Document
+         * @description The text of a document, or of a long one the neighbourhood of a window.
+         */
+        get: operations["get_document"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features": {
         parameters: {
             query?: never;
@@ -167,6 +187,26 @@ export interface paths {
          * @description Remove a feature's note, if it has one.
          */
         delete: operations["erase_note"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features/{feature}/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sources
+         * @description How a feature's activation is distributed over the sources of the corpus, the largest share first.
+         */
+        get: operations["list_sources"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -397,6 +437,29 @@ export interface components {
             edges: number[];
             /** N Dead */
             n_dead: number;
+        };
+        /**
+         * Document
+         * @description A document of ``n_tokens`` tokens, of which a part is shown; it ``begins`` and ``ends`` with it or not.
+         *
+         *     ``values`` of tokens are those of the feature asked for, otherwise 0. ``at``: which of ``tokens`` is the place asked
+         *     for.
+         */
+        Document: {
+            /** At */
+            at: number | null;
+            /** Begins */
+            begins: boolean;
+            /** Document */
+            document: number;
+            /** Ends */
+            ends: boolean;
+            /** N Tokens */
+            n_tokens: number;
+            /** Source */
+            source: string;
+            /** Tokens */
+            tokens: components["schemas"]["ShownToken"][];
         };
         /**
          * Evaluation
@@ -800,6 +863,25 @@ export interface components {
             value: number;
         };
         /**
+         * SourceShare
+         * @description A feature in one source of the corpus.
+         *
+         *     ``n_active`` of the source's ``n_tokens`` tokens make it fire; ``share`` of its summed activation lies there.
+         *     ``lift``: that share over the source's share of all tokens; 1 where the feature does not care.
+         */
+        SourceShare: {
+            /** Lift */
+            lift: number;
+            /** N Active */
+            n_active: number;
+            /** N Tokens */
+            n_tokens: number;
+            /** Share */
+            share: number;
+            /** Source */
+            source: string;
+        };
+        /**
          * Tried
          * @description One feature on a text; ``maximum``: its largest activation in the index.
          */
@@ -912,6 +994,55 @@ export interface operations {
             };
         };
     };
+    get_document: {
+        parameters: {
+            query?: {
+                /** @description Whose activation is shown. */
+                feature?: number | null;
+                /** @description A place in that window. */
+                position?: number | null;
+                /** @description A window that the document lies in. */
+                window?: number | null;
+            };
+            header?: never;
+            path: {
+                document: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Document"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_features: {
         parameters: {
             query?: {
@@ -922,8 +1053,8 @@ export interface operations {
                 /** @description Only features with a label, or only those without. */
                 labelled?: boolean | null;
                 limit?: number;
-                max_density?: number;
-                min_density?: number;
+                max_density?: number | null;
+                min_density?: number | null;
                 offset?: number;
                 /** @description Only the features on this list. */
                 on_list?: string | null;
@@ -1264,6 +1395,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Annotations"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceShare"][];
                 };
             };
             /** @description Not Found */
