@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from semascope.server import contexts, corpus, features, lens, lists, notes, runs
+from semascope.server.page import FOLDER, page_router
 from semascope.server.problems import tell_problems
+from semascope.server.security import Access, Guard
 from semascope.server.served import Served
 from semascope.server.work import ModelWorker
 
 
-def create_app(served: Served) -> FastAPI:
-    """The application for some runs, which it closes when it ends."""
+def create_app(served: Served, access: Access = Access(), *, page: Path = FOLDER) -> FastAPI:
+    """The application for some runs, which it closes when it ends; ``page``: the folder of the built page."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -40,6 +43,8 @@ def create_app(served: Served) -> FastAPI:
     for resource in (runs, features, contexts, corpus, notes, lists, lens):
         api.include_router(resource.router)
     app.include_router(api)
+    app.include_router(page_router(page))
+    app.add_middleware(Guard, access=access)
     tell_problems(app)
     return app
 

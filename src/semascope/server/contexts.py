@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from semascope.features import Context
+from semascope.server.caching import KEPT_WITH_THE_INDEX
 from semascope.server.parameters import Feature, Run
 from semascope.server.problems import problems
 from semascope.server.shown import ShownContext, context
@@ -27,7 +28,7 @@ class ShownInterval(BaseModel):
     contexts: list[ShownContext]
 
 
-@router.get("/contexts")
+@router.get("/contexts", dependencies=[KEPT_WITH_THE_INDEX])
 def list_contexts(
     run: Run, feature: Feature, width: Width = "medium", n: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> list[ShownContext]:
@@ -35,7 +36,7 @@ def list_contexts(
     return [context(run, one) for one in run.index.top(feature, n, context=_WIDTHS[width])]
 
 
-@router.get("/intervals")
+@router.get("/intervals", dependencies=[KEPT_WITH_THE_INDEX])
 def list_intervals(
     run: Run,
     feature: Feature,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from semascope.features.documents import Passage
+from semascope.server.caching import KEPT_WITH_THE_INDEX
 from semascope.server.parameters import Feature, Run, check_feature
 from semascope.server.problems import problems
 from semascope.server.shown import ShownToken, place_among, shown_tokens
@@ -45,13 +46,13 @@ class Document(BaseModel):
     at: int | None
 
 
-@router.get("/features/{feature}/sources")
+@router.get("/features/{feature}/sources", dependencies=[KEPT_WITH_THE_INDEX])
 def list_sources(run: Run, feature: Feature) -> list[SourceShare]:
     """How a feature's activation is distributed over the sources of the corpus, the largest share first."""
     return [SourceShare.model_validate(one, from_attributes=True) for one in run.index.sources(feature)]
 
 
-@router.get("/documents/{document}")
+@router.get("/documents/{document}", dependencies=[KEPT_WITH_THE_INDEX])
 def get_document(
     run: Run,
     document: Annotated[int, Path(ge=0, lt=2**31)],

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -37,9 +37,11 @@ def tell_problems(app: FastAPI) -> None:
     app.add_exception_handler(SemascopeError, _answer)
 
 
-def _answer(_: Request, error: Exception) -> JSONResponse:
+def _answer(_: Request, error: Exception) -> Response:
     headers = None
     match error:
+        case StarletteHTTPException(status_code=304):
+            return Response(status_code=304, headers=error.headers)
         case StarletteHTTPException():
             status, detail, headers = error.status_code, str(error.detail), error.headers
         case RequestValidationError():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ from semascope.runs import RunFolder
 
 
 class ServedRun:
-    """A run with its index, which must be there, and its catalog. Raises DamagedError when the index is not."""
+    """A run with its index, which must be there, and its catalog. Raises DamagedError when the index is not.
+
+    ``version`` changes when the index is built again, or another version of Semascope reads it.
+    """
 
     def __init__(self, name: str, run: RunFolder) -> None:
         self.name, self.run = name, run
         self.index: FeatureIndex = run.features
         self.catalog = Catalog(run.folder / "catalog.sqlite")
+        self.version = _index_version(run.folder / "features" / "index.json")
 
     @cached_property
     def suites(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -69,3 +75,8 @@ class Served:
         """Let go of all files."""
         for run in self:
             run.close()
+
+
+def _index_version(file: Path) -> str:
+    described = f"{version('semascope')} {file.stat().st_mtime_ns}".encode() + file.read_bytes()
+    return hashlib.blake2b(described, digest_size=8).hexdigest()
