@@ -131,6 +131,7 @@ def test_what_is_written_survives_a_restart(open_page: Open, run: Run) -> None:
         page.get_by_role("textbox", name="Note on feature 5").fill("seen twice")
         page.get_by_role("heading", level=1).click()
         expect(page.get_by_text("Kept", exact=True)).to_be_visible()
+        page.context.close()
     with serving(run.folder) as second:
         page = open_page("/feature/5", at=second)
         expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
@@ -140,7 +141,9 @@ def test_what_is_written_survives_a_restart(open_page: Open, run: Run) -> None:
         expect(page.get_by_role("status")).to_contain_text("1 feature")
         expect(page.get_by_role("listitem")).to_contain_text(HOSTILE)
         page.get_by_role("searchbox").fill("twice")
+        expect(page).to_have_url(re.compile("search=twice"))
         expect(page.get_by_role("listitem")).to_contain_text(HOSTILE)
+        page.context.close()
 
 
 def test_everything_is_done_with_the_keyboard_alone(open_page: Open) -> None:
