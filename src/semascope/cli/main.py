@@ -14,7 +14,21 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, calibrate, concepts, demo, evaluate, features, index, neurons, report, steer, train
+from semascope.cli import (
+    attribute,
+    calibrate,
+    concepts,
+    demo,
+    evaluate,
+    features,
+    index,
+    law,
+    neurons,
+    report,
+    scaling,
+    steer,
+    train,
+)
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -69,6 +83,8 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)
 app.command("neurons")(neurons.neurons)
 app.command("report")(report.report)
+app.command("scaling")(scaling.scaling)
+app.command("law")(law.law)
 
 
 @app.callback()

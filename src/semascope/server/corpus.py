@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
+from semascope.errors import InputError
 from semascope.features.documents import Passage
 from semascope.server.caching import KEPT_WITH_THE_INDEX
 from semascope.server.parameters import Feature, Run, check_feature
-from semascope.server.problems import problems
+from semascope.server.problems import not_found, problems
 from semascope.server.shown import ShownToken, place_among, shown_tokens
 
 router = APIRouter(prefix="/runs/{run}", tags=["corpus"], responses=problems(404, 422))
@@ -63,7 +64,10 @@ def get_document(
     """The text of a document, or of a long one the neighbourhood of a window."""
     if feature is not None:
         check_feature(run, feature)
-    found = run.index.document(document, feature=feature, around=window)
+    try:
+        found = run.index.document(document, feature=feature, around=window)
+    except InputError as error:
+        raise not_found(str(error)) from error
     tokens = [token for passage in found.passages for token in passage.tokens]
     values = [value for passage in found.passages for value in passage.values] or [0.0] * len(tokens)
     shown = shown_tokens(run, tokens, values)

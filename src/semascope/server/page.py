@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 FOLDER = Path(__file__).parent / "static"
@@ -24,7 +25,7 @@ def page_router(folder: Path = FOLDER) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     files = StaticFiles(directory=folder, check_dir=False)
 
-    @router.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+    @router.get("/api/{path:path}")
     def no_such_resource(path: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         raise HTTPException(404, f"the API has nothing at /api/{path}: /api/openapi.json tells what it has")
 
@@ -34,7 +35,7 @@ def page_router(folder: Path = FOLDER) -> APIRouter:
             return PlainTextResponse(_NOT_BUILT, 404)
         try:
             answer = await files.get_response(path or "index.html", request.scope)
-        except HTTPException:
+        except StarletteHTTPException:
             if Path(path).suffix:
                 raise
             return RedirectResponse(request.scope.get("root_path", "") + "/", 307)
