@@ -3,6 +3,7 @@
 import { ask, type Query } from './ask'
 import type { Context } from './types'
 
+const LENS_FEATURES = 200
 const RUN = '/api/runs/{run}'
 const FEATURE = '/api/runs/{run}/features/{feature}'
 
@@ -43,6 +44,12 @@ export function write(kind: 'label' | 'note', run: string, feature: number, text
   const path = { run, feature }
   return text.trim() ? ask('put', `${FEATURE}/${kind}`, { path, body: { text } }) : ask('delete', `${FEATURE}/${kind}`, { path })
 }
+
+export type Order = 'activation' | 'rarity'
+
+/** For every token of a text its strongest features, and for the whole text those that matter. */
+export const lens = (run: string, text: string, order: Order, signal?: AbortSignal) =>
+  ask('post', `${RUN}/lens`, { path: { run }, body: { text, order, features: LENS_FEATURES, features_per_token: 8 }, signal })
 
 export const star = (run: string, feature: number, starred: boolean) =>
   ask(starred ? 'put' : 'delete', `${FEATURE}/star`, { path: { run, feature } })

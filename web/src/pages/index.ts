@@ -4,6 +4,7 @@ import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
+import Lens from './Lens.svelte'
 import Overview from './Overview.svelte'
 
 export interface PageProps {
@@ -24,5 +25,6 @@ export interface Page {
 export const pages: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
+  { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
