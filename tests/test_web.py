@@ -23,6 +23,7 @@ PAGES = {
     "/feature/3": "Feature 3",
     "/feature/3?view=intervals&width=wide&breaks=1": "Where it fires",
     "/feature/3?width=narrow": "Where it fires",
+    "/lens?text=the+river&beside=the+stone&token=2": "What differs",
 }
 PHONE = {"width": 390, "height": 844}
 
@@ -38,6 +39,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     build_page()
+    # Where many tests run at once, a page may take its time.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(playwright), args=["--no-sandbox"])
         yield browser
@@ -209,6 +212,21 @@ def test_a_text_of_ones_own_is_read(open_page: Open) -> None:
     expect(tried).to_contain_text("in the indexed text")
     expect(tried).to_contain_text("the stone house of Zürich under the green river")
     expect(page).to_have_url(re.compile("text=the\\+stone"))
+
+
+def test_the_lens_tells_what_the_model_represents(open_page: Open) -> None:
+    page = open_page("/lens")
+    page.get_by_role("textbox", name="Text").fill("the river of Zürich")
+    read = page.get_by_role("group", name="The text, token by token")
+    expect(read).to_have_text("the river of Zürich")
+    read.get_by_role("button", name="ü").click()
+    expect(page.get_by_role("heading", name="On “ü”")).to_be_visible()
+    page.locator("section").last.get_by_role("listitem").first.get_by_role("button").click()
+    assert read.locator(".active").count() > 0
+    expect(page).to_have_url(re.compile(r"token=11&feature=\d+"))
+    page.get_by_role("button", name="Two texts").click()
+    page.get_by_role("textbox", name="Second text").fill("seven green stones")
+    expect(page.get_by_role("heading", name="What differs")).to_be_visible()
 
 
 def test_a_million_rows_scroll(open_page: Open) -> None:
