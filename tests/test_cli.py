@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "train", "eval", "index", "features", "concepts", "steer", "calibrate", "attribute", "neurons", "report",
+    "demo", "train", "eval", "index", "features", "label", "serve", "concepts", "steer", "calibrate", "attribute",
+    "neurons", "report",
 )  # fmt: skip
 
 
@@ -70,6 +72,40 @@ def test_from_training_to_a_report(run: Path) -> None:
     )
     assert "Written" in semascope_("report", str(run)).output
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_labels_are_kept_listed_and_found(run: Path) -> None:
+    semascope_("index", str(run))
+    assert "Squares [of] numbers" in semascope_("label", str(run), "-f", "7", "Squares [of] numbers").output
+    found = semascope_("features", str(run), "--search", "SQUARES", "--limit", "5").output
+    assert "Squares [of] numbers" in found
+    assert re.findall(r"#(\d+)", found)[0] == "7"
+    assert "Squares [of] numbers" in semascope_("features", str(run), "7").output
+    assert semascope_("label", str(run), "-f", "7").exit_code == 2
+    assert "holds 0 to 63" in semascope_("label", str(run), "-f", "64", "x").output
+    assert semascope_("label", str(run), "-f", "7", "--remove").exit_code == 0
+    assert "Squares" not in semascope_("features", str(run), "7").output
+
+
+def test_a_server_says_where_it_is_and_ends_at_once(run: Path) -> None:
+    semascope_("index", str(run))
+    command = [sys.executable, "-m", "semascope", "serve", str(run), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout
+    line = server.stdout.readline()
+    address = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+    assert address, line
+    try:
+        with urllib.request.urlopen(f"{address[0]}api/runs", timeout=60) as answer:
+            [served] = json.load(answer)
+        assert served["name"] == run.name
+        taken = semascope_("serve", str(run), "--port", address[1])
+        assert taken.exit_code == 2
+        assert f"port {address[1]} is in use" in " ".join(taken.output.split())
+    finally:
+        server.send_signal(signal.SIGINT)
+    assert server.communicate(timeout=60)[1] == ""
+    assert server.returncode == 0
 
 
 def test_steering_shows_both_texts(run: Path) -> None:

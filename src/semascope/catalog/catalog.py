@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from semascope.catalog.entries import BY_HAND, Entry, FeatureList, Written
 from semascope.catalog.schema import connect
@@ -37,9 +37,15 @@ class Catalog:
     """
 
     def __init__(self, path: Path) -> None:
+        """``path``: of the file, which `of_run` knows for a run."""
         self._path = path
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Self:
+        """The catalog of the run in a folder."""
+        return cls(folder / "catalog.sqlite")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from semascope.cli.serve import LOCAL, serve_at
 from semascope.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def demo(
     out: Annotated[Path, typer.Option(help="The folder of the run.")] = Path("runs/demo"),
+    open_browser: Annotated[bool, typer.Option("--open", help="Afterwards, serve it and open a browser.")] = False,
 ) -> None:
     """Learn 8,192 features of SmolLM2-135M from embedded text, and show what they know.
 
@@ -35,6 +37,8 @@ def demo(
     run.index()
     report = run.report()
     show(run, evaluation, concepts, report)
+    if open_browser:
+        serve_at([out], host=LOCAL, port=0, open_browser=True)
 
 
 def show(run: Run, evaluation: dict[str, Any], concepts: list[dict[str, Any]], report: Path) -> None:
@@ -63,6 +67,7 @@ def show(run: Run, evaluation: dict[str, Any], concepts: list[dict[str, Any]], r
     first = concepts[0]["feature"] if concepts else 0
     console.print(f"\n[bold]The report[/] is {escape(str(report))}: open it in a browser. [bold]Next:[/]")
     for command, purpose in (
+        (f"semascope serve {folder} --open", "all of it in a browser"),
         (f"semascope features {folder} --search paris", "features that fire on a word or promote it"),
         (f"semascope features {folder} {first}", "one feature with its contexts"),
         (f"semascope features {folder} --sort -density", "the features that fire most"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -9,10 +10,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from semascope.catalog import Catalog
 from semascope.cli.terminal import console
 from semascope.errors import ConfigError
 
 if TYPE_CHECKING:
+    from semascope.catalog import Entry, Written
     from semascope.features import FeatureStatistics
     from semascope.runs import Run
 
@@ -21,7 +24,9 @@ def features(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     feature: Annotated[int | None, typer.Argument(help="The feature to read; without it, a list.")] = None,
     sort: Annotated[str | None, typer.Option(help="density, maximum, mean or id; with a minus, largest first.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only features that fire on a word or promote it.")] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Only features whose label has a word, or that fire on it.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many to list, or how many contexts to show.")] = 20,
 ) -> None:
     """List features, search them by a word, or read one with its contexts.
@@ -36,21 +41,30 @@ def features(
     opened = Run.open(run)
     if feature is not None:
         _show_one(opened, feature, limit)
-    elif found := opened.features.list(sort=cast("Sort | None", sort), search=search, limit=limit):
-        console.print(_listed(found))
+        return
+    with Catalog.of_run(run) as catalog:
+        also = catalog.search(search) if search else ()
+        found = opened.features.select(sort=cast("Sort | None", sort), search=search, also=also, limit=limit).features
+        entries = catalog.entries([one.feature for one in found])
+    if found:
+        console.print(_listed(found, {feature: entry.label for feature, entry in entries.items() if entry.label}))
     else:
         console.print(f"No feature fires on '{escape(search or '')}' or promotes it. Try a shorter part of the word.")
 
 
-def _listed(found: list[FeatureStatistics]) -> Table:
+def _listed(found: Sequence[FeatureStatistics], labels: Mapping[int, Written]) -> Table:
     from semascope.cli.screen import add_token_columns, token_cells
 
     table = Table(box=None, padding=(0, 1), expand=True)
     for name in ("Feature", "Density", "Maximum"):
         table.add_column(name, justify="right", no_wrap=True, min_width=8)
+    if labels:
+        table.add_column("Label", style="bold", no_wrap=True, overflow="ellipsis", ratio=1)
     add_token_columns(table)
     for one in found:
-        table.add_row(f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}", *token_cells(one))
+        label = [escape(labels[one.feature].text) if one.feature in labels else ""] if labels else []
+        numbers = f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}"
+        table.add_row(*numbers, *label, *token_cells(one))
     return table
 
 
@@ -66,7 +80,10 @@ def _show_one(run: Run, feature: int, limit: int) -> None:
         f"[bold magenta]#{feature}[/]  fires on {statistics.n_active:,} of {run.features.n_tokens:,} tokens "
         f"({statistics.density:.3%}), maximum {statistics.maximum:.1f}, mean {statistics.mean:.1f}"
     )
+    with Catalog.of_run(run.folder) as catalog:
+        added = catalog.entry(feature)
     lines = {
+        **_added(added),
         "fires on": escape(token_list(statistics.top_tokens, 10)),
         "promotes": escape(token_list(statistics.promoted, 10)),
         "suppresses": escape(token_list(statistics.suppressed, 10)),
@@ -79,6 +96,15 @@ def _show_one(run: Run, feature: int, limit: int) -> None:
     console.print()
     for example in page.top:
         print_example(example, run.tokenizer, statistics.maximum)
+
+
+def _added(entry: Entry) -> dict[str, str]:
+    """What people added."""
+    written = {"label": entry.label, "note": entry.note}
+    found = {name: escape(one.text) for name, one in written.items() if one}
+    if kept := [*(["starred"] if entry.starred else []), *entry.lists]:
+        found["kept in"] = escape(", ".join(kept))
+    return found
 
 
 def _steering(run: Run, feature: int) -> dict[str, str]:

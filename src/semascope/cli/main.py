@@ -22,10 +22,12 @@ from semascope.cli import (
     evaluate,
     features,
     index,
+    label,
     law,
     neurons,
     report,
     scaling,
+    serve,
     steer,
     train,
 )
@@ -77,6 +79,8 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)
+app.command("label")(label.label)
+app.command("serve")(serve.serve)
 app.command("concepts")(concepts.concepts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)

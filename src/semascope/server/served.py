@@ -23,7 +23,7 @@ class ServedRun:
     def __init__(self, name: str, run: RunFolder) -> None:
         self.name, self.run = name, run
         self.index: FeatureIndex = run.features
-        self.catalog = Catalog(run.folder / "catalog.sqlite")
+        self.catalog = Catalog.of_run(run.folder)
         self.version = _index_version(run.folder / "features" / "index.json")
 
     @cached_property

@@ -50,7 +50,7 @@ class ModelWorker:
             return result.result()
         finally:
             gone.cancel()
-            result.cancel()
+            future.cancel()
             self._n_waiting -= 1
 
     def close(self) -> None:
