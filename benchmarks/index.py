@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,7 @@ def build(folder: Path, n_features: int, n_activations: int, active_per_token: i
             W_dec_FD,
             promoted=lambda directions_nD: directions_nD @ unembed_DV,
             token_text=lambda token: f" token{token}",
+            sources=(f"source {document % 12}" for document in count()),
             provenance={"corpus": "synthetic"},
         )
         seconds["finish"] = time.perf_counter() - start
@@ -109,6 +111,18 @@ def measure(n_features: int, n_activations: int, active_per_token: int, width: i
                 "page_of_densest_ms": latency(index.page, densest),
                 "statistics_ms": latency(index.statistics, drawn),
                 "list_ms": latency(lambda offset: index.list(sort="-density", offset=offset), list(range(0, 400, 20))),
+                "deep_list_ms": latency(
+                    lambda offset: index.list(sort="-maximum", offset=offset),
+                    list(range(0, n_features // 2, n_features // 40)),
+                ),
+                "summaries_ms": latency(lambda n: index.of(drawn[n : n + 50]), list(range(0, 150, 5))),
+                "together_ms": latency(index.together, drawn),
+                "sources_ms": latency(index.sources, drawn),
+                "document_ms": latency(lambda number: index.document(number, feature=densest[0]), list(range(100))),
+                "search_texts_ms": latency(
+                    lambda n: index.select(search=f"token{n}", search_in="texts"), list(range(1, 120, 4))
+                ),
+                "search_beginning_ms": latency(lambda _: index.select(search="tok", search_in="texts"), [0] * 20),
                 "search_ms": latency(lambda token: index.list(search=f"token{token}"), list(range(100, 120))),
             }
 

@@ -49,6 +49,7 @@ OWNERS = {
     "matplotlib": {"report", "scaling"},
     "scipy": {"steering", "concepts", "scaling"},
     "umap": {"features"},
+    "sklearn": {"features"},
     "sqlite3": {"catalog"},
     "fastapi": {"server"},
     "starlette": {"server"},

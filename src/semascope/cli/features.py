@@ -25,7 +25,7 @@ def features(
     feature: Annotated[int | None, typer.Argument(help="The feature to read; without it, a list.")] = None,
     sort: Annotated[str | None, typer.Option(help="density, maximum, mean or id; with a minus, largest first.")] = None,
     search: Annotated[
-        str | None, typer.Option(help="Only features whose label has a word, or that fire on it.")
+        str | None, typer.Option(help="Only features with these words in label, token or text.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many to list, or how many contexts to show.")] = 20,
 ) -> None:
@@ -43,13 +43,14 @@ def features(
         _show_one(opened, feature, limit)
         return
     with Catalog.of_run(run) as catalog:
-        also = catalog.search(search) if search else ()
-        found = opened.features.select(sort=cast("Sort | None", sort), search=search, also=also, limit=limit).features
+        named = catalog.search(search) if search else ()
+        ids = opened.features.select(sort=cast("Sort | None", sort), search=search, named=named)
+        found = opened.features.of(ids[:limit].tolist())
         entries = catalog.entries([one.feature for one in found])
     if found:
         console.print(_listed(found, {feature: entry.label for feature, entry in entries.items() if entry.label}))
     else:
-        console.print(f"No feature fires on '{escape(search or '')}' or promotes it. Try a shorter part of the word.")
+        console.print(f"No feature fires on '{escape(search or '')}', near it, or promotes it. Try fewer words.")
 
 
 def _listed(found: Sequence[FeatureStatistics], labels: Mapping[int, Written]) -> Table:

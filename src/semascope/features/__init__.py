@@ -1,22 +1,34 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
 from semascope.features.build import IndexBuilder
+from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex, Page, Selection
+from semascope.features.index import FeatureIndex, Page, SearchIn
+from semascope.features.map import FeatureMap, make_map
+from semascope.features.regions import Region
 from semascope.features.selection import Filter, Sort
+from semascope.features.sources import SourceShare
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
+from semascope.features.together import Companion
 
 __all__ = [
+    "Companion",
     "Context",
+    "DocumentText",
     "Example",
     "FeatureIndex",
+    "FeatureMap",
     "FeatureStatistics",
     "Filter",
     "IndexBuilder",
     "Interval",
     "Neighbour",
     "Page",
-    "Selection",
+    "Passage",
+    "Region",
+    "SearchIn",
     "Sort",
+    "SourceShare",
     "WeightedToken",
+    "make_map",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
@@ -21,6 +21,8 @@ from semascope.features.building import IndexedText
 from semascope.features.parts import Decoder, spilling_database, write_parts
 from semascope.features.rowgroups import RowGroupWriter
 from semascope.features.sources import SourcesWriter
+from semascope.features.together import CodesByToken, TogetherWriter
+from semascope.features.words import WordsWriter
 from semascope.files import folder_written_atomically
 from semascope.records import Codes, TokenBatch
 
@@ -148,13 +150,16 @@ class IndexBuilder:
         *,
         promoted: Callable[[Tensor], Tensor] | None,
         token_text: Callable[[int], str],
+        decode: Callable[[Sequence[int]], str] | None = None,
         sources: Iterable[str] | None = None,
         provenance: Mapping[str, Any],
     ) -> None:
         """Sort the activations, derive the statistics and describe the whole in index.json.
 
         ``promoted`` takes decoder directions [n, D] to logits [n, V]; None at a site outside the residual stream.
-        ``sources``: the source of every document of the text, in order; None when they have but one.
+        ``token_text``: a token as it reads in the middle of a text; ``decode``: several together, for texts whose
+        tokens are parts of characters. ``sources``: the source of every document of the text, in order; None when
+        they have but one.
         ``provenance``: what the index was made from, kept as it is. Raises NumericalError when no feature was
         active, DataError when an activation lies outside the windows that were added or there are fewer sources than
         documents, MismatchError when the decoder is of another width.
@@ -176,7 +181,12 @@ class IndexBuilder:
         with spilling_database(self._folder / "spill") as connection:
             self._check_places(connection)
             text = IndexedText.read(self._folder / format.WINDOWS_FILE)
-            with SourcesWriter(self._folder, text, repeat("text") if sources is None else sources) as by_source:
+            codes = CodesByToken.read([self._incoming_file], text, int(self._n_active_F.sum()))
+            with (
+                SourcesWriter(self._folder, text, repeat("text") if sources is None else sources) as by_source,
+                WordsWriter(self._folder, connection, text, token_text, decode) as by_word,
+                TogetherWriter(self._folder, codes, self._n_active_F, self._n_tokens) as together,
+            ):
                 self._tokens |= write_parts(
                     connection,
                     self._folder,
@@ -185,7 +195,7 @@ class IndexBuilder:
                     self._n_tokens,
                     decoder,
                     text,
-                    [by_source],
+                    [by_source, by_word, together],
                 )
         self._incoming_file.unlink()
         with RowGroupWriter(self._folder / format.TOKENS_FILE, format.TOKENS_SCHEMA, 1 << 16) as writer:

@@ -6,6 +6,9 @@
       statistics.parquet           one row a feature, dead ones included
       by_token.parquet             the features that fire on each token or promote it
       tokens.parquet               the text of every token that appears anywhere in the index
+      words.parquet                the words around the highest peaks of features
+      by_word.parquet              the features of each word
+      together.parquet             the features that fire together with each feature
       sources.parquet              the sources of the corpus and their tokens
       documents.parquet            the source of every document, and the windows that it lies in
       by_source.parquet            how each feature is distributed over the sources
@@ -42,12 +45,16 @@ TOKENS_PER_ROW_GROUP = 4_096
 FEATURES_PER_ROW_GROUP = 256
 DOCUMENTS_PER_ROW_GROUP = 1_024
 MOST_SOURCES = 200
+COMPANIONS = 20  # features that fire together with one that are kept
 
 INDEX_FILE = "index.json"
 WINDOWS_FILE = "windows.parquet"
 STATISTICS_FILE = "statistics.parquet"
 BY_TOKEN_FILE = "by_token.parquet"
 TOKENS_FILE = "tokens.parquet"
+BY_WORD_FILE = "by_word.parquet"
+WORDS_FILE = "words.parquet"
+TOGETHER_FILE = "together.parquet"
 SOURCES_FILE = "sources.parquet"
 DOCUMENTS_FILE = "documents.parquet"
 BY_SOURCE_FILE = "by_source.parquet"
@@ -85,6 +92,14 @@ STATISTICS_SCHEMA = pa.schema(
     ]
 )
 TOKENS_SCHEMA = pa.schema([("token", pa.int32()), ("text", pa.string())])
+TOGETHER_SCHEMA = pa.schema(
+    [
+        ("feature", pa.int32()),
+        ("others", pa.list_(pa.int32())),
+        ("n_together", pa.list_(pa.int64())),
+        ("phis", pa.list_(pa.float32())),
+    ]
+)
 SOURCES_SCHEMA = pa.schema([("source", pa.string()), ("n_tokens", pa.int64())])
 DOCUMENTS_SCHEMA = pa.schema(
     [

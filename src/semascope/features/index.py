@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -22,14 +22,17 @@ from semascope.features.rowgroups import RowGroupReader
 from semascope.features.selection import Filter, Sort, Summary
 from semascope.features.sources import SourceShare, source_shares
 from semascope.features.statistics import FeatureStatistics
+from semascope.features.together import Companion, companions
+from semascope.features.words import WordSearch
 
-_SEARCH = """
+SearchIn = Literal["everything", "tokens", "texts"]
+
+_TOKEN_SEARCH = """
 WITH matching AS (
     SELECT word, token FROM tokens JOIN (SELECT unnest($words) AS word) AS words ON contains(lower(text), word)
 )
-SELECT feature FROM by_token JOIN matching USING (token)
+SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matching USING (token)
 GROUP BY feature HAVING count(DISTINCT word) = len($words)
-ORDER BY sum(share) DESC, max(logit) DESC, feature
 """
 
 _PEAK_TOKENS = """
@@ -38,14 +41,6 @@ SELECT feature, list(token ORDER BY value DESC, "window") FROM (
     QUALIFY row_number() OVER (PARTITION BY feature ORDER BY value DESC, "window") <= $n
 ) GROUP BY feature
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Some of the features that a question finds, in order, and how many it finds in all."""
-
-    total: int
-    features: tuple[FeatureStatistics, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,6 @@ class FeatureIndex:
         self.n_windows: int = description["n_windows"]
         self.n_activations: int = description["n_activations"]
         self._rows = RowGroupReader(folder / format.STATISTICS_FILE, "feature")
-        self._summary = Summary(folder / format.STATISTICS_FILE, self.n_tokens)
         self._connection = duckdb.connect()
         by_token, tokens = (format.sql_source(folder / name) for name in (format.BY_TOKEN_FILE, format.TOKENS_FILE))
         self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
@@ -114,20 +108,25 @@ class FeatureIndex:
         """What is known of one feature."""
         return FeatureStatistics.from_row(self._row(feature), self.token_texts)
 
-    def summaries(self, features: Sequence[int]) -> list[FeatureStatistics]:
-        """What is known of several features, in the order given, from one reading."""
-        for feature in features:
-            self._check(feature)
-        rows = self._rows.rows(sorted(set(features)))
-        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in features]
+    @cached_property
+    def summary(self) -> Summary:
+        """What every feature is sorted and filtered by."""
+        columns = self._rows.columns(["n_active", "maximum", "mean"])
+        return Summary(columns["n_active"], columns["maximum"], columns["mean"], self.n_tokens)
 
     def densities(self) -> NDArray[np.float64]:
         """The share of tokens on which each feature fires, [F]; 0 for a dead one."""
-        return self._summary.density_F.copy()
+        return self.summary.density_F
 
     def maxima(self) -> NDArray[np.float64]:
         """The largest activation of each feature, [F]; 0 for a dead one."""
-        return self._summary.maximum_F.copy()
+        return self.summary.maximum_F.astype(np.float64)
+
+    def top_tokens(self, features_n: NDArray[np.int32]) -> tuple[list[list[int]], list[list[float]]]:
+        """The tokens that each of many features fires on, and their shares of its activation, from one reading."""
+        file = format.sql_source(self.folder / format.STATISTICS_FILE)
+        tokens, shares = zip(*self._query(f"SELECT top_tokens, top_shares FROM {file} ORDER BY feature"), strict=True)
+        return [tokens[feature] for feature in features_n], [shares[feature] for feature in features_n]
 
     def peak_tokens(self, n: int) -> dict[int, list[int]]:
         """The tokens at the ``n`` highest peaks of every feature that fires, one peak a window."""
@@ -189,45 +188,50 @@ class FeatureIndex:
         limit: int = 50,
         offset: int = 0,
     ) -> list[FeatureStatistics]:
-        """The features that ``select`` finds, without their number."""
-        found = self.select(sort=sort, search=search, where=Filter(alive), limit=limit, offset=offset)
-        return [*found.features]
+        """Features in order: ``limit`` of them from the ``offset``-th on.
 
-    def select(
-        self,
-        *,
-        sort: Sort | None = None,
-        search: str | None = None,
-        where: Filter = Filter(),
-        also: Sequence[int] = (),
-        limit: int = 50,
-        offset: int = 0,
-    ) -> Selection:
-        """Features in order: ``limit`` of them from the ``offset``-th on, and how many there are in all.
-
-        ``search``: only features that fire on or promote a token in which each word occurs, in any case of letters,
-        and the features ``also``, such as those whose labels match. ``where``: what they must be besides. ``sort``:
-        ascending, or descending with a minus; when it is None, the features ``also`` and then the best matches of a
-        search come first (by the share of their activation on matching tokens, then by the logit of promoted ones),
-        and otherwise the lowest ids.
+        ``search``: only features that fire on or promote a token in which each word occurs, and features of which one
+        of the strongest contexts contains all words (the last of which may have just begun), in any case of letters.
+        ``alive``: only features that fire (True), that never do (False), or all (None). ``sort``: ascending, or
+        descending with a minus; when it is None, the best matches of a search come first (by the share of their
+        activation on matching tokens and the nearness of the words to their peaks, then by the logit of promoted
+        tokens), and otherwise the lowest ids.
         """
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
-        passes_F = self._summary.passing(where)
-        best: dict[int, None] = {}
-        if words := sorted(set((search or "").lower().split())):
-            best = dict.fromkeys([*also, *(feature for (feature,) in self._query(_SEARCH, {"words": words}))])
-            passes_F &= self._summary.members(best)
-        found: Sequence[int] | NDArray[np.int64]
-        if words and sort is None:
-            found = [feature for feature in best if feature in self and passes_F[feature]]
-        else:
-            found = self._summary.in_order(passes_F, sort or "id")
-        return Selection(len(found), tuple(self.summaries([int(one) for one in found[offset : offset + limit]])))
+        ids = self.select(Filter(alive=alive), sort=sort, search=search)
+        return self.of(ids[offset : offset + limit].tolist())
+
+    def select(
+        self, filter: Filter = Filter(), *, sort: Sort | None = None, search: str | None = None,
+        search_in: SearchIn = "everything", named: Sequence[int] = (),
+    ) -> NDArray[np.intp]:  # fmt: skip
+        """The ids of all features that pass a filter, in order; ``sort`` and ``search`` as in ``list``.
+
+        ``search_in``: the tokens alone, the texts alone, or both. ``named``: features that answer to the search by
+        what people call them; they are found too, and come first.
+        """
+        if not (search or "").strip():
+            return self.summary.selected(filter, sort)
+        found = self._best_first(search or "", search_in)
+        ranked = np.concatenate([np.asarray(named, np.intp), found[~np.isin(found, named)]])
+        return self.summary.selected(filter, sort, ranked)
+
+    def of(self, features: Sequence[int]) -> list[FeatureStatistics]:
+        """What is known of some features, in the order asked for."""
+        for feature in features:
+            self._check_feature(feature)
+        rows = self._rows.rows(sorted(features))
+        return [FeatureStatistics.from_row(rows[feature], self.token_texts) for feature in features]
+
+    def together(self, feature: int) -> list[Companion]:
+        """The features that fire on the same tokens, the highest correlation first: 20 at most, on 5 tokens or more."""
+        self._check_feature(feature)
+        return companions(self._together.rows([feature])[feature], self.summary.n_active_F, self.n_tokens)
 
     def sources(self, feature: int) -> list[SourceShare]:
         """How the feature's activation is distributed over the sources of the corpus, the largest share first."""
-        self._check(feature)
+        self._check_feature(feature)
         return source_shares(self._by_source.rows([feature])[feature], self._sources)
 
     def document(
@@ -271,29 +275,59 @@ class FeatureIndex:
         return RowGroupReader(self.folder / format.DOCUMENTS_FILE, "document")
 
     @cached_property
+    def _words(self) -> WordSearch:
+        return WordSearch(self.folder, self.n_features)
+
+    @cached_property
+    def _together(self) -> RowGroupReader:
+        return RowGroupReader(self.folder / format.TOGETHER_FILE, "feature")
+
+    @cached_property
     def _windows(self) -> RowGroupReader:
         return RowGroupReader(self.folder / format.WINDOWS_FILE, "window")
 
     def _row(self, feature: int) -> dict[str, Any]:
-        self._check(feature)
+        self._check_feature(feature)
         return self._rows.rows([feature])[feature]
 
     def _activity(self, row: Mapping[str, Any]) -> FeatureActivity:
         file = self.folder / format.part_file(row["part"])
         return FeatureActivity(self._query, self._windows, file, row["feature"], row["maximum"])
 
-    def _check(self, feature: int) -> None:
+    def _check_feature(self, feature: int) -> None:
         if feature not in self:
             raise InputError(
                 f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
             )
+
+    def _best_first(self, search: str, search_in: SearchIn) -> NDArray[np.int64]:
+        """The features that a search finds, the best match first."""
+        weights_F, logits_F = np.zeros((2, self.n_features))
+        found_F = np.zeros(self.n_features, np.bool_)
+        if search_in != "texts":
+            features, shares, logits = self._columns(_TOKEN_SEARCH, {"words": sorted(set(search.lower().split()))})
+            found_F[features], weights_F[features], logits_F[features] = True, shares, logits
+        if search_in != "tokens":
+            weights_F += self._words.weights(search)
+        found = np.flatnonzero(found_F | (weights_F > 0))
+        return found[np.lexsort((found, -logits_F[found], -weights_F[found]))]
+
+    def _columns(self, sql: str, parameters: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
+        try:
+            with self._connection.cursor() as cursor:
+                return tuple(map(np.asarray, cursor.execute(sql, parameters).fetchnumpy().values()))
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
 
     def _query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         try:
             with self._connection.cursor() as cursor:
                 return cursor.execute(sql, parameters).fetchall()
         except duckdb.Error as error:
-            raise DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: duckdb.Error) -> DamagedError:
+        return DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again")
 
 
 def _check_not_negative(name: str, number: int) -> None:

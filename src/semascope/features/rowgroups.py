@@ -1,4 +1,4 @@
-"""Parquet files sorted by an integer key: written with row groups of an exact size, read by key at random."""
+"""Parquet files with row groups of a size for one lookup: written, read by an ascending key or by row numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from semascope.errors import DamagedError
 
@@ -51,6 +52,31 @@ class RowGroupWriter:
         self._waiting = [table.slice(n_rows)] if self._n_waiting else []
 
 
+class RowRangeReader:
+    """Reads consecutive rows of a Parquet file, touching only the row groups that hold them.
+
+    Safe to use from several threads. Raises DamagedError when the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._metadata = _metadata(path)
+        rows = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+
+    def between(self, start: int, stop: int) -> Any:
+        """The rows from ``start`` up to ``stop``."""
+        first = int(np.searchsorted(self._starts, start, side="right")) - 1
+        last = int(np.searchsorted(self._starts, stop, side="left"))
+        groups = range(first, last) if start < stop else range(0)
+        table = _read_groups(self._path, self._metadata, groups)
+        return table.slice(start - int(self._starts[first]), stop - start) if groups else table
+
+    def all(self) -> Any:
+        """The whole file."""
+        return _read_groups(self._path, self._metadata, range(self._metadata.num_row_groups))
+
+
 class RowGroupReader:
     """Reads rows of a Parquet file by an ascending integer key, touching only the row groups that hold them.
 
@@ -60,10 +86,7 @@ class RowGroupReader:
     def __init__(self, path: Path, key: str) -> None:
         self._path = path
         self._key = key
-        try:
-            self._metadata = pq.read_metadata(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"{path} is damaged ({error}): build the index again") from error
+        self._metadata = _metadata(path)
         column = self._metadata.schema.names.index(key)
         groups = range(self._metadata.num_row_groups)
         self._starts = np.array(
@@ -73,11 +96,27 @@ class RowGroupReader:
     def rows(self, keys: Sequence[int]) -> dict[int, dict[str, Any]]:
         """The rows with these keys, by key; a key that the file does not hold is left out."""
         groups = np.unique(np.searchsorted(self._starts, keys, side="right") - 1)
-        try:
-            # A reader of its own for each call, since Arrow's are not safe to share; the metadata is not read again.
-            with pq.ParquetFile(self._path, metadata=self._metadata, memory_map=True) as file:
-                table = file.read_row_groups([int(group) for group in groups if group >= 0], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"{self._path} is damaged ({error}): build the index again") from error
+        table = _read_groups(self._path, self._metadata, [int(group) for group in groups if group >= 0])
         held = table.column(self._key).to_numpy()
         return {row[self._key]: row for row in table.take(np.flatnonzero(np.isin(held, keys))).to_pylist()}
+
+    def columns(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Whole columns of numbers, in the order of the keys."""
+        table = _read_groups(self._path, self._metadata, range(self._metadata.num_row_groups), names)
+        return {name: table.column(name).to_numpy() for name in names}
+
+
+def _metadata(path: Path) -> Any:
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): build the index again") from error
+
+
+def _read_groups(path: Path, metadata: Any, groups: Sequence[int], names: Sequence[str] | None = None) -> Any:
+    try:
+        # A reader of its own for each call, since Arrow's are not safe to share; the metadata is not read again.
+        with pq.ParquetFile(path, metadata=metadata, memory_map=True) as file:
+            return file.read_row_groups([*groups], names, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): build the index again") from error

@@ -1,94 +1,105 @@
-"""Which features a list shows, and in which order: filters and sorting over a few numbers of every feature.
+"""Which features, and in which order: filters and sorting over all features at once, in memory.
 
-The numbers are held in memory, 24 bytes a feature, so that a list of a million features is cut out at any place, and
-counted, in some milliseconds.
+A page of a long list is a slice of an order that is computed once for each way of sorting; a filter is a mask over it.
+So a page costs the same wherever in the list it is.
+
+F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semascope.errors import DamagedError, InputError
+from semascope.errors import InputError
 
 Sort = Literal["id", "-id", "density", "-density", "maximum", "-maximum", "mean", "-mean"]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What features of a list must be.
-
-    ``alive``: only features that fire (True), that never do (False), or all (None). ``min_density`` and
-    ``max_density``: the share of tokens on which they fire lies between these, bounds included. ``among``: only
-    features with these ids, and ``apart_from``: only others; ids that do not exist are passed over.
+    """Which features: ``alive`` those that fire (True), that never do (False), or both (None); those that fire on a
+    share of tokens between two densities, both included; those ``among`` some ids, and not ``apart_from`` others.
+    Ids that do not exist are passed over, here and in a ranking.
     """
 
     alive: bool | None = True
-    min_density: float | None = None
-    max_density: float | None = None
-    among: Collection[int] | None = None
-    apart_from: Collection[int] = ()
+    min_density: float = 0.0
+    max_density: float = 1.0
+    among: Sequence[int] | None = None
+    apart_from: Sequence[int] = ()
 
 
+@dataclass(frozen=True)
 class Summary:
-    """How often and how strongly every feature fires: ``n_active_F``, ``maximum_F`` and ``mean_F``."""
+    """Of every feature, on how many of ``n_tokens`` it fires, its largest and its mean active value; [F] each."""
 
-    def __init__(self, path: Path, n_tokens: int) -> None:
-        try:
-            table = pq.read_table(path, columns=["n_active", "maximum", "mean"], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedError(f"{path} is damaged ({error}): build the index again") from error
-        self.n_active_F: NDArray[np.int64] = table.column("n_active").to_numpy()
-        self.maximum_F: NDArray[np.float64] = table.column("maximum").to_numpy().astype(np.float64)
-        self.mean_F: NDArray[np.float64] = table.column("mean").to_numpy()
-        self.density_F: NDArray[np.float64] = self.n_active_F / n_tokens
-        self._order = lru_cache(maxsize=None)(self._sorted)
+    n_active_F: NDArray[np.int64]
+    maximum_F: NDArray[np.float32]
+    mean_F: NDArray[np.float64]
+    n_tokens: int
 
-    def passing(self, wanted: Filter) -> NDArray[np.bool_]:
-        """Whether each feature passes the filter, [F]."""
-        passes_F = np.ones(len(self.n_active_F), np.bool_)
-        if wanted.alive is not None:
-            passes_F &= (self.n_active_F > 0) == wanted.alive
-        if wanted.min_density is not None:
-            passes_F &= self.density_F >= wanted.min_density
-        if wanted.max_density is not None:
-            passes_F &= self.density_F <= wanted.max_density
-        if wanted.among is not None:
-            passes_F &= self.members(wanted.among)
-        if wanted.apart_from:
-            passes_F &= ~self.members(wanted.apart_from)
+    @cached_property
+    def density_F(self) -> NDArray[np.float64]:
+        """The share of tokens on which each feature fires; 0 for a dead one."""
+        return self.n_active_F / self.n_tokens
+
+    @cached_property
+    def rarity_F(self) -> NDArray[np.float64]:
+        """−ln of the share of tokens on which each feature fires, which counts as one token more than was seen."""
+        return -np.log((self.n_active_F + 1) / (self.n_tokens + 1))
+
+    @cached_property
+    def _orders(self) -> dict[str, NDArray[np.intp]]:
+        return {}
+
+    def selected(
+        self, filter: Filter, sort: Sort | None, ranked: Sequence[int] | NDArray[np.integer] | None = None
+    ) -> NDArray[np.intp]:
+        """The ids of all features that pass the filter, in order; equal ones by id.
+
+        ``ranked``: only these, and in this order where ``sort`` is None; otherwise None sorts by id. Raises InputError
+        for an unknown order.
+        """
+        passes_F = self._passes(filter)
+        if ranked is not None:
+            ranked = _existing(ranked, len(passes_F))
+            if sort is None:
+                return ranked[passes_F[ranked]]
+            passes_F &= _mask(ranked, len(passes_F))
+        order = self._order(sort or "id")
+        return order[passes_F[order]]
+
+    def _passes(self, filter: Filter) -> NDArray[np.bool_]:
+        passes_F = (self.density_F >= filter.min_density) & (self.density_F <= filter.max_density)
+        if filter.alive is not None:
+            passes_F &= (self.n_active_F > 0) == filter.alive
+        if filter.among is not None:
+            passes_F &= _mask(filter.among, len(passes_F))
+        passes_F &= ~_mask(filter.apart_from, len(passes_F))
         return passes_F
 
-    def members(self, features: Collection[int]) -> NDArray[np.bool_]:
-        """Whether each feature is one of ``features``, [F]; ids that do not exist are passed over."""
-        held_F = np.zeros(len(self.n_active_F), np.bool_)
-        held_F[[feature for feature in features if 0 <= feature < len(held_F)]] = True
-        return held_F
-
-    def in_order(self, passes_F: NDArray[np.bool_], sort: Sort) -> NDArray[np.int64]:
-        """The ids of the features that pass, sorted; features that are alike by their ids, the lowest first.
-
-        Raises InputError for an unknown order.
-        """
+    def _order(self, sort: Sort) -> NDArray[np.intp]:
         if sort not in get_args(Sort):
             raise InputError(f"features cannot be sorted by '{sort}': expected one of {', '.join(get_args(Sort))}")
-        order_F = self._order(sort)
-        return order_F[passes_F[order_F]]
+        if sort not in self._orders:
+            keys = {"density": self.n_active_F, "maximum": self.maximum_F, "mean": self.mean_F}
+            key_F = keys.get(sort.removeprefix("-"), np.arange(len(self.n_active_F)))
+            self._orders[sort] = np.argsort(-key_F if sort.startswith("-") else key_F, kind="stable")
+        return self._orders[sort]
 
-    def _sorted(self, sort: Sort) -> NDArray[np.int64]:
-        keys = {
-            "id": np.arange(len(self.n_active_F)),
-            "density": self.n_active_F,
-            "maximum": self.maximum_F,
-            "mean": self.mean_F,
-        }
-        key_F = keys[sort.removeprefix("-")]
-        return np.argsort(-key_F if sort.startswith("-") else key_F, kind="stable")
+
+def _existing(ids: Sequence[int] | NDArray[np.integer], n_features: int) -> NDArray[np.intp]:
+    ids = np.asarray(ids, np.intp)
+    return ids[(ids >= 0) & (ids < n_features)]
+
+
+def _mask(ids: Sequence[int] | NDArray[np.integer], n_features: int) -> NDArray[np.bool_]:
+    mask_F = np.zeros(n_features, np.bool_)
+    mask_F[_existing(ids, n_features)] = True
+    return mask_F

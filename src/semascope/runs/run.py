@@ -17,7 +17,7 @@ from semascope.activations import ActivationStore, OutlierFilter, harvest
 from semascope.concepts import EMBEDDED_SUITE, ConceptScore, score_concepts
 from semascope.errors import DataError, UnavailableError
 from semascope.evaluation import evaluate_reconstruction
-from semascope.features import FeatureIndex, IndexBuilder
+from semascope.features import FeatureIndex, FeatureMap, IndexBuilder, make_map
 from semascope.records import ActivationBatch, TokenBatch
 from semascope.report import write_report
 from semascope.runs.card import card
@@ -121,6 +121,7 @@ class Run(RunFolder):
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if self.output_site.writes_residual else None,
                 token_text=lambda token: token_text(token, tokenizer),
+                decode=tokenizer.decode,
                 sources=self._document_sources(),
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),
@@ -132,6 +133,14 @@ class Run(RunFolder):
             )
         self.__dict__.pop("features", None)
         return self.features
+
+    def map(self) -> FeatureMap:
+        """Lay the features out on a map beside the index, building that first if need be."""
+        index = self.index()
+        if FeatureMap.exists(index):
+            progress.message(f"Reusing the map in {index.folder}")
+            return FeatureMap.read(index)
+        return make_map(index, self.dictionary.W_dec_FO, seed=self.config.evaluation.seed)
 
     def report(self) -> Path:
         """Write ``report.html`` from what has been measured so far."""

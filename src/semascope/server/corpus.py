@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from semascope.errors import InputError
-from semascope.features.documents import Passage
+from semascope.features import Passage
 from semascope.server.caching import KEPT_WITH_THE_INDEX
 from semascope.server.parameters import Feature, Run, check_feature
 from semascope.server.problems import not_found, problems
@@ -51,6 +51,35 @@ class Document(BaseModel):
 def list_sources(run: Run, feature: Feature) -> list[SourceShare]:
     """How a feature's activation is distributed over the sources of the corpus, the largest share first."""
     return [SourceShare.model_validate(one, from_attributes=True) for one in run.index.sources(feature)]
+
+
+class Companion(BaseModel):
+    """A feature that fires on the same tokens as another.
+
+    ``n_together``: tokens on which both fire. ``lift``: how many times more often than if they had nothing to do with
+    each other. ``phi``: the correlation of the two firing or not, from -1 to 1. ``label`` is its text.
+    """
+
+    feature: int
+    label: str | None
+    n_together: int
+    lift: float
+    phi: float
+
+
+@router.get("/features/{feature}/together")
+def list_together(run: Run, feature: Feature) -> list[Companion]:
+    """The features that fire on the same tokens, the highest correlation first."""
+    found = run.index.together(feature)
+    entries = run.catalog.entries([one.feature for one in found])
+    return [
+        Companion(
+            feature=one.feature, label=label.text if label else None,
+            n_together=one.n_together, lift=one.lift, phi=one.phi,
+        )
+        for one in found
+        for label in [entries[one.feature].label]
+    ]  # fmt: skip
 
 
 @router.get("/documents/{document}", dependencies=[KEPT_WITH_THE_INDEX])

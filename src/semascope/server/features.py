@@ -60,8 +60,8 @@ class FeatureChoice(BaseModel):
     starred: bool | None = Query(default=None, description="Only features with a star, or only those without.")
     on_list: str | None = Query(default=None, description="Only the features on this list.")
     ids: Annotated[list[int] | None, Query(max_length=500, description="Only these features.")] = None
-    min_density: float | None = Query(default=None, ge=0, le=1)
-    max_density: float | None = Query(default=None, ge=0, le=1)
+    min_density: float = Query(default=0, ge=0, le=1)
+    max_density: float = Query(default=1, ge=0, le=1)
     limit: int = Query(default=50, ge=1, le=200)
     offset: int = Query(default=0, ge=0)
 
@@ -86,14 +86,16 @@ def list_features(run: Run, choice: Annotated[FeatureChoice, Query()]) -> Featur
             check_feature(run, feature)
         wanted = _both(wanted, choice.ids)
     found = run.index.select(
+        Filter(
+            choice.alive, choice.min_density, choice.max_density,
+            among=None if wanted is None else sorted(wanted), apart_from=sorted(unwanted),
+        ),
         sort=choice.sort,
         search=choice.search,
-        also=catalog.search(choice.search) if choice.search else (),
-        where=Filter(choice.alive, choice.min_density, choice.max_density, among=wanted, apart_from=unwanted),
-        limit=choice.limit,
-        offset=choice.offset,
-    )
-    return FeaturePage(total=found.total, features=summaries(run, found.features))
+        named=catalog.search(choice.search) if choice.search else (),
+    )  # fmt: skip
+    shown = found[choice.offset : choice.offset + choice.limit].tolist()
+    return FeaturePage(total=len(found), features=summaries(run, run.index.of(shown)))
 
 
 @router.get("/{feature}")

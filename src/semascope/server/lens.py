@@ -125,8 +125,7 @@ def _lens(run: Run, asked: LensText) -> Lens:
     shown = pieces(reading.tokens, run.run.tokenizer)
     at_K, features_K, values_K = _by_piece(reading, shown)
     used, column_K = np.unique(features_K, return_inverse=True)
-    # A feature that fires nowhere in the index counts as if it fired on one token.
-    rarity_U = -np.log(np.maximum(run.index.densities()[used], 1 / run.index.n_tokens))
+    rarity_U = run.index.summary.rarity_F[used]
     weight_K = values_K * rarity_U[column_K] if asked.order == "rarity" else values_K
 
     total_U = np.bincount(column_K, weight_K, minlength=len(used))
@@ -139,7 +138,7 @@ def _lens(run: Run, asked: LensText) -> Lens:
 
     told = list(named)
     ids = used[told].tolist()
-    entries_of, statistics_of = run.catalog.entries(ids), run.index.summaries(ids)
+    entries_of, statistics_of = run.catalog.entries(ids), run.index.of(ids)
     features: list[LensFeature] = []
     for column, statistics in zip(told, statistics_of, strict=True):
         (where,) = np.nonzero(column_K == column)

@@ -1,0 +1,196 @@
+"""Searching the texts that fire a feature: which words stand around its strongest activations.
+
+    words.parquet        every word, sorted, and its rows in by_word.parquet
+    by_word.parquet      one row for each feature of each word: in which of the feature's contexts the word stands, and
+                         how near to the peaks
+
+The contexts are the windows of the highest peaks, eight at most. Words are compared without regard to case, and a
+character of a script that is written without spaces is a word. The words are held in memory; a search reads the rows
+of its words, 6 bytes for each feature that has one of them, which lie together for all words of one beginning.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from semascope.features import format
+from semascope.features.building import IndexedText, PartOfActivations
+from semascope.features.rowgroups import RowGroupWriter, RowRangeReader
+
+CONTEXTS = 8  # as many as there are bits in a row's set of contexts
+_BEFORE, _AFTER = 12, 6
+_LONGEST_WORD = 40
+# Shorter beginnings of words would match a tenth of the whole file; they are looked up as whole words.
+_SHORTEST_PREFIX = 3
+_ROWS_AT_ONCE = 1 << 18
+
+_NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(f"[{_NO_SPACES}]|[^\\W_{_NO_SPACES}]+")
+
+_INCOMING_SCHEMA = pa.schema(
+    [("word", pa.string()), ("feature", pa.int32()), ("contexts", pa.uint8()), ("weight", pa.uint8())]
+)
+
+_SORT = """
+COPY (SELECT feature, contexts, weight FROM {incoming} ORDER BY word, feature) TO {target}
+(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {row_group})
+"""
+
+_VOCABULARY = "SELECT word, count(*) AS n_features FROM {incoming} GROUP BY word ORDER BY word"
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, in lower case."""
+    return [match.group()[:_LONGEST_WORD] for match in _WORD.finditer(text.lower())]
+
+
+class WordSearch:
+    """Finds features by words of their contexts."""
+
+    def __init__(self, folder: Path, n_features: int) -> None:
+        self._n_features = n_features
+        self._rows = RowRangeReader(folder / format.BY_WORD_FILE)
+        table = RowRangeReader(folder / format.WORDS_FILE).all().combine_chunks()
+        self._words = table.column("word").combine_chunks()
+        self._ends = np.concatenate([[0], np.cumsum(table.column("n_features").to_numpy())])
+
+    def weights(self, text: str) -> NDArray[np.float64]:
+        """How well each feature matches, [F]: 0 unless one of its contexts contains all words of ``text``.
+
+        The last word may be the beginning of one, as it is while a person types: when nothing follows it and it has
+        three letters or more. The weight is that of the word that is furthest from the peaks: 1 when it is at the peak
+        of every context, 1/2 beside it, and so on, on the mean over the feature's contexts.
+        """
+        words = words_of(text)
+        growing = words[-1:] if words and _is_growing(words[-1], text) else []
+        whole = set(words[:-1] if growing else words)
+        contexts_F = np.full(self._n_features, 255 if words else 0, np.uint8)
+        weights_F = contexts_F.copy()
+        for first, last in [*((word, word) for word in whole), *((word, word + chr(0x10FFFF)) for word in growing)]:
+            held_F, nearness_F = self._between(first, last)
+            contexts_F &= held_F
+            np.minimum(weights_F, nearness_F, out=weights_F)
+        return np.where(contexts_F > 0, weights_F, 0) / 255
+
+    def _between(self, first: str, last: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The contexts of each feature that hold a word from ``first`` to ``last``, and the nearness of the best."""
+        held_F, nearness_F = np.zeros(self._n_features, np.uint8), np.zeros(self._n_features, np.uint8)
+        places = range(len(self._words))
+        start, stop = bisect_left(places, first, key=self._word), bisect_right(places, last, key=self._word)
+        table = self._rows.between(int(self._ends[start]), int(self._ends[stop]))
+        features = table.column("feature").to_numpy()
+        np.bitwise_or.at(held_F, features, table.column("contexts").to_numpy())
+        np.maximum.at(nearness_F, features, table.column("weight").to_numpy())
+        return held_F, nearness_F
+
+    def _word(self, place: int) -> str:
+        return self._words[place].as_py()
+
+
+def _is_growing(word: str, text: str) -> bool:
+    return text.lower().endswith(word) and len(word) >= _SHORTEST_PREFIX
+
+
+class WordsWriter:
+    """Writes by_word.parquet into ``folder``, given the activations part by part."""
+
+    def __init__(
+        self,
+        folder: Path,
+        connection: duckdb.DuckDBPyConnection,
+        text: IndexedText,
+        token_text: Callable[[int], str],
+        decode: Callable[[Sequence[int]], str] | None,
+    ) -> None:
+        """``token_text`` as for ``IndexBuilder.finish``; ``decode``: several tokens together, where bytes are split."""
+        self._folder = folder
+        self._incoming = folder / "incoming_words.parquet"
+        self._connection = connection
+        self._text = text
+        self._token_text = lru_cache(maxsize=None)(token_text)
+        self._decode = decode
+        self._writer = RowGroupWriter(self._incoming, _INCOMING_SCHEMA, _ROWS_AT_ONCE)
+
+    def __enter__(self) -> WordsWriter:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        self._writer.__exit__(kind, *error)
+        if kind is None:
+            incoming = format.sql_source(self._incoming)
+            target = format.sql_target(self._folder / format.BY_WORD_FILE)
+            self._connection.execute(
+                _SORT.format(incoming=incoming, target=target, row_group=format.ACTIVATIONS_PER_ROW_GROUP)
+            )
+            words = self._connection.sql(_VOCABULARY.format(incoming=incoming)).to_arrow_table()
+            pq.write_table(words, self._folder / format.WORDS_FILE)
+            self._incoming.unlink()
+
+    def add(self, part: PartOfActivations) -> None:
+        """Take the words around the highest peaks of some features."""
+        words: list[str] = []
+        features: list[int] = []
+        contexts: list[int] = []
+        weights: list[int] = []
+        for feature, places in _highest_peaks(part):
+            found = self._words(places)
+            words += found
+            features += [feature] * len(found)
+            contexts += [held for held, _ in found.values()]
+            weights += [max(1, round(255 * nearness / len(places))) for _, nearness in found.values()]
+        columns = (words, features, contexts, weights)
+        self._writer.write(dict(zip(_INCOMING_SCHEMA.names, columns, strict=True)))
+
+    def _words(self, places: NDArray[np.int64]) -> dict[str, tuple[int, float]]:
+        """The set of contexts of each word, a bit for each, and the sum over them of its nearness to the peak."""
+        found: dict[str, tuple[int, float]] = {}
+        for number, place in enumerate(places.tolist()):
+            for word, nearness in self._context(place).items():
+                held, total = found.get(word, (0, 0.0))
+                found[word] = held | 1 << number, total + nearness
+        return found
+
+    def _context(self, place: int) -> dict[str, float]:
+        """The words around a place, with 1 for the word at the place, 1/2 for those beside it, and so on."""
+        documents = self._text.documents_N
+        start = max(0, place - _BEFORE)
+        same = (documents[start : place + _AFTER + 1] == documents[place]).tolist()
+        peak = place - start
+        first, stop = peak, peak + 1
+        while first and same[first - 1]:
+            first -= 1
+        while stop < len(same) and same[stop]:
+            stop += 1
+        tokens = self._text.tokens_N[start + first : start + stop].tolist()
+        ahead, text = self._read(tokens[: peak - first + 1]), self._read(tokens)
+        spans = list(_WORD.finditer(text.lower()))
+        peak_word = max(0, sum(span.start() < len(ahead) for span in spans) - 1)
+        nearness: dict[str, float] = {}
+        for number, span in enumerate(spans):
+            word = span.group()[:_LONGEST_WORD]
+            nearness[word] = max(nearness.get(word, 0.0), 1 / (1 + abs(number - peak_word)))
+        return nearness
+
+    def _read(self, tokens: Sequence[int]) -> str:
+        text = "".join(map(self._token_text, tokens))
+        return self._decode(tokens) if self._decode and "\ufffd" in text else text
+
+
+def _highest_peaks(part: PartOfActivations) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """The places of the highest peaks of each feature that fires."""
+    features_P, places_P = part.features_K[part.peaks_K], part.places_K[part.peaks_K]
+    features, starts = np.unique(features_P, return_index=True)
+    for feature, start, stop in zip(features.tolist(), starts, [*starts[1:], len(features_P)], strict=True):
+        yield feature, places_P[start : min(stop, start + CONTEXTS)]
