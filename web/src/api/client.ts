@@ -26,6 +26,9 @@ export const contexts = (run: string, feature: number, width: Width, signal?: Ab
 export const intervals = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/intervals`, { path: { run, feature }, query: { width }, signal })
 
+export const together = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/together`, { path: { run, feature }, signal })
+
 export const sources = (run: string, feature: number, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/sources`, { path: { run, feature }, signal })
 

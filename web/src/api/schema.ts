@@ -236,6 +236,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/features/{feature}/together": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Together
+         * @description The features that fire on the same tokens, the highest correlation first.
+         */
+        get: operations["list_together"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/try": {
         parameters: {
             query?: never;
@@ -371,6 +391,25 @@ export interface components {
             note: components["schemas"]["WrittenText"] | null;
             /** Starred */
             starred: boolean;
+        };
+        /**
+         * Companion
+         * @description A feature that fires on the same tokens as another.
+         *
+         *     ``n_together``: tokens on which both fire. ``lift``: how many times more often than if they had nothing to do with
+         *     each other. ``phi``: the correlation of the two firing or not, from -1 to 1. ``label`` is its text.
+         */
+        Companion: {
+            /** Feature */
+            feature: number;
+            /** Label */
+            label: string | null;
+            /** Lift */
+            lift: number;
+            /** N Together */
+            n_together: number;
+            /** Phi */
+            phi: number;
         };
         /**
          * Concept
@@ -1053,8 +1092,8 @@ export interface operations {
                 /** @description Only features with a label, or only those without. */
                 labelled?: boolean | null;
                 limit?: number;
-                max_density?: number | null;
-                min_density?: number | null;
+                max_density?: number;
+                min_density?: number;
                 offset?: number;
                 /** @description Only the features on this list. */
                 on_list?: string | null;
@@ -1524,6 +1563,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Annotations"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_together: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Companion"][];
                 };
             };
             /** @description Not Found */
