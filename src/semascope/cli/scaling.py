@@ -104,5 +104,6 @@ def scaling(
     if plan_only:
         return
     study.train()
-    console.print(law_tables(study.fit()))
-    console.print(f"Written: {escape(str(out / 'law.json'))}, points.csv, points.json")
+    law = study.fit()
+    console.print(law_tables(law))
+    console.print(f"Written: {escape(str(study.report(law)))}, law.json, points.csv, figures/")

@@ -1,5 +1,8 @@
-"""The run at a glance: one self-contained HTML file."""
+"""What people read: a run as one self-contained HTML file, and pages of figures and tables."""
 
+from semascope.report.figures import Colours, Drawing
+from semascope.report.figures_page import Section, write_figures_page
+from semascope.report.numbers import count, percent, significant
 from semascope.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["Colours", "Drawing", "Section", "count", "percent", "significant", "write_figures_page", "write_report"]

@@ -137,6 +137,24 @@ class LawAtL0(_Data):
     unexplained: Fit
     dead_fraction: Fit
 
+    @property
+    def named(self) -> dict[str, Fit]:
+        """The laws, as people call them."""
+        return {
+            "Loss against compute": self.loss,
+            "Loss against compute, without a floor": self.loss_without_floor,
+            "Features against compute": self.features,
+            "Steps against compute": self.steps,
+            "Learning rate against features": self.learning_rate,
+            "Dead features against compute": self.dead_fraction,
+        }
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is the matter with budgets and laws, and what to do."""
+        budgets = [f"{optimum.budget:.3g} FLOP: {optimum.note}" for optimum in self.optima if optimum.note]
+        return budgets + [f"{name}: no law: {fit.problem}" for name, fit in self.named.items() if fit.problem]
+
 
 class JointLaw(_Data):
     """``L(n, k) = exp(α + β_k ln k + β_n ln n + γ ln k ln n) + exp(ζ + η ln k)`` of features n and L0 k (Gao et al.,

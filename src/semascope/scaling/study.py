@@ -8,6 +8,7 @@ scaling/mine/
   f1024-l32-t…-r1/      the dictionaries, runs like any other (see `runs`)
   points.csv, .json     what each measures
   law.json              the law
+  figures/, scaling.html
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from semascope.scaling.fits import fit_joint
 from semascope.scaling.frontier import law_at_l0
 from semascope.scaling.law import Law, Point
 from semascope.scaling.measure import MEASURES, law_is_about, measure
+from semascope.scaling.page import write_page
 from semascope.scaling.plan import FLOPS_FORMULA, Plan, ScalingConfig, name_of, training_flops
 from semascope.source import ActivationSource
 from semascope.sweeps import Sweep
@@ -151,6 +153,10 @@ class Study:
         law.write(self.folder)
         write_points(self.folder, points)
         return law
+
+    def report(self, law: Law) -> Path:
+        """Draw a law: ``figures/``, and ``scaling.html`` with all there is to say."""
+        return write_page(self.folder, law)
 
     def _revision(self, points: Sequence[Point]) -> str | None:
         """Which revision of the model the dictionaries are of, as they noted."""
