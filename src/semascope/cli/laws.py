@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from semascope.scaling import JointLaw, Law, LawAtL0, Plan, Value
+from semascope.scaling import JointLaw, Law, LawAtL0, Plan, Value, flop
 
 UNKNOWN = "–"
 
@@ -18,7 +18,7 @@ def plan_table(plan: Plan) -> Group:
         cells = plan.of_budget(budget)
         trainings = [cell.config.training for cell in cells]
         table.add_row(
-            f"{budget:.3g}",
+            flop(budget),
             _span([t.features for t in trainings], ","),
             _span([t.tokens for t in trainings], ","),
             _span([t.steps for t in trainings], ","),
@@ -29,9 +29,9 @@ def plan_table(plan: Plan) -> Group:
     return Group(
         table,
         Text(
-            f"{len(plan.cells)} dictionaries, {sum(cell.budget for cell in plan.cells):.2g} FLOP as the field counts "
+            f"{len(plan.cells)} dictionaries, {flop(sum(cell.budget for cell in plan.cells))} FLOP as the field counts "
             "them, 12 · width · features · tokens; this engine computes 2 of the 12, and what active features need: "
-            f"{plan.engine_flops():.2g}. "
+            f"{flop(plan.engine_flops())}. "
             f"{asked.stored_tokens:,} activations of width {plan.width} are kept, shown up to {asked.passes} times; "
             f"measured on {asked.held_out_tokens:,} others.",
             style="dim",
@@ -65,7 +65,7 @@ def _optima(law: LawAtL0) -> Table:
     table = _table("Budget", "Best features", "Steps", "Rate", "Loss", "Explained", "Dead")
     for optimum in law.optima:
         table.add_row(
-            f"{optimum.budget:.3g}",
+            flop(optimum.budget),
             _value(optimum.features, ",.0f"),
             _plain(optimum.steps, ",.0f"),
             _plain(optimum.learning_rate, ".2g"),
@@ -83,7 +83,7 @@ def _fits(laws: LawAtL0) -> Table:
         if fit.problem is None and fit.exponent and fit.exponent.interval and fit.scale:
             low, high = fit.exponent.interval
             floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
-            unit = f"{floor}{fit.scale.value:.3g} at {fit.x_unit:.3g}"
+            unit = f"{floor}{fit.scale.value:.3g} at {flop(fit.x_unit)}"
             table.add_row(name, f"{fit.exponent.value:.3f}", f"{low:.3f} to {high:.3f}", unit)
     return table
 

@@ -11,10 +11,14 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 from semascope.report import Colours, Drawing
 from semascope.scaling.law import Fit, Law, LawAtL0, Optimum, Point, Value
+from semascope.scaling.plan import flop
 
 _TALL = 230
 # From the faintest of several lines to the strongest.
 _SHADES = (0.25, 1.0)
+
+_Label = tuple[float, float, str]
+"""Where, and what."""
 
 
 def drawings(law: Law, laws: LawAtL0) -> list[tuple[str, Drawing]]:
@@ -46,26 +50,28 @@ def drawings(law: Law, laws: LawAtL0) -> list[tuple[str, Drawing]]:
 
 
 def _loss(axes: Axes, colours: Colours, points: Sequence[Point], optima: Sequence[Optimum], fit: Fit) -> None:
-    widths = sorted({point.features for point in points})
+    widths, labels = sorted({point.features for point in points}), list[_Label]()
     for shade, features in zip(_shades(widths), widths, strict=True):
         best = _best(p for p in points if p.features == features)
         axes.plot(list(best), [p.loss for p in best.values()], marker=".", color=colours.series, alpha=shade)
-        _label(axes, list(best)[-1], list(best.values())[-1].loss, f"{features:,}", colours)
+        labels.append((list(best)[-1], list(best.values())[-1].loss, f"{features:,}"))
     _frontier(axes, colours, optima, "loss", fit)
     _name(axes, "compute, FLOP", "loss")
+    _label(axes, colours, labels)
 
 
 def _widths(axes: Axes, colours: Colours, points: Sequence[Point], optima: Sequence[Optimum]) -> None:
-    budgets = sorted({point.budget for point in points})
+    budgets, labels = sorted({point.budget for point in points}), list[_Label]()
     for shade, budget in zip(_shades(budgets), budgets, strict=True):
         of_budget = [p for p in points if p.budget == budget]
         best = [min((p for p in of_budget if p.features == f), key=lambda p: p.loss) for f in _features(of_budget)]
         axes.plot([p.features for p in best], [p.loss for p in best], marker=".", color=colours.series, alpha=shade)
-        _label(axes, best[-1].features, best[-1].loss, f"{budget:.2g}", colours)
+        labels.append((best[-1].features, best[-1].loss, flop(budget)))
     for optimum in optima:
         if optimum.features and optimum.loss:
             axes.plot(optimum.features.value, optimum.loss.value, marker="o", color=colours.ink, linestyle="")
     _name(axes, "features", "loss")
+    _label(axes, colours, labels)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
@@ -76,7 +82,7 @@ def _optima(axes: Axes, colours: Colours, optima: Sequence[Optimum], fit: Fit) -
 
 
 def _rates(axes: Axes, colours: Colours, points: Sequence[Point]) -> None:
-    budgets = sorted({point.budget for point in points})
+    budgets, labels = sorted({point.budget for point in points}), list[_Label]()
     for shade, budget in zip(_shades(budgets), budgets, strict=True):
         least = min((p for p in points if p.budget == budget), key=lambda p: p.loss)
         same = [p for p in points if (p.budget, p.features) == (budget, least.features)]
@@ -84,8 +90,9 @@ def _rates(axes: Axes, colours: Colours, points: Sequence[Point]) -> None:
         axes.plot(
             [p.learning_rate for p in same], [p.loss for p in same], marker=".", color=colours.series, alpha=shade
         )
-        _label(axes, same[-1].learning_rate, same[-1].loss, f"{budget:.2g}: {least.features:,}", colours)
+        labels.append((rates[-1], losses[-1], f"{flop(budget)}: {least.features:,}"))
     _name(axes, "learning rate", "loss")
+    _label(axes, colours, labels)
 
 
 def _rate(axes: Axes, colours: Colours, optima: Sequence[Optimum], fit: Fit) -> None:
@@ -128,15 +135,22 @@ def _line(axes: Axes, colours: Colours, fit: Fit) -> None:
 def _name(axes: Axes, x: str, y: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     axes.margins(x=0.12)
-    if np.divide(*axes.get_ylim()[::-1]) < 30:  # too few powers of ten to read a value off
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if high / low < 30:  # too few powers of ten to read a value off
+            axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if high / low < 8 else (1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label(axes: Axes, x: float, y: float, text: str, colours: Colours) -> None:
-    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", fontsize=7.5, color=colours.ink, va="center")
+def _label(axes: Axes, colours: Colours, labels: Sequence[_Label]) -> None:
+    """Write beside points, from the lowest up, each at some distance from the one below."""
+    low, high = np.log(axes.get_ylim())
+    beneath = -np.inf
+    for x, y, text in sorted(labels, key=lambda label: label[1]):
+        beneath = max(float(np.log(y)), beneath + 0.05 * (high - low))
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, (x, float(np.exp(beneath))), fontsize=7.5, color=colours.ink, **place)
 
 
 def _best(points: Iterable[Point]) -> dict[float, Point]:

@@ -26,8 +26,8 @@ LEAST_POINTS_WITH_FLOOR = 4
 WIDEST_EXPONENT = 1.0
 # A floor between these parts of the lowest loss may be any.
 NO_FLOOR, ALL_FLOOR = 0.05, 0.9
-# Errors of a logarithm count linearly from here on (Huber). Trainings scatter by less than a percent; with a much smaller
-# limit the minimum lies in a valley of kinks that no method passes.
+# Errors of a logarithm count linearly from here on (Huber). Trainings scatter by less than a percent; with a much
+# smaller limit the minimum lies in a valley of kinks that no method passes.
 HUBER = 0.01
 
 

@@ -18,7 +18,7 @@ from semascope.config import ModelConfig
 from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.files import read_json, write_json
 from semascope.sae import AnyVariant
-from semascope.scaling.plan import training_flops
+from semascope.scaling.plan import flop, training_flops
 from semascope.text import CorpusConfig
 
 FILE = "law.json"
@@ -152,7 +152,7 @@ class LawAtL0(_Data):
     @property
     def remarks(self) -> list[str]:
         """What is the matter with budgets and laws, and what to do."""
-        budgets = [f"{optimum.budget:.3g} FLOP: {optimum.note}" for optimum in self.optima if optimum.note]
+        budgets = [f"{flop(optimum.budget)} FLOP: {optimum.note}" for optimum in self.optima if optimum.note]
         return budgets + [f"{name}: no law: {fit.problem}" for name, fit in self.named.items() if fit.problem]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from semascope.report import Section, count, percent, significant, write_figures_page
 from semascope.scaling.figures import drawings
 from semascope.scaling.law import Fit, Law, LawAtL0, Optimum, Value
+from semascope.scaling.plan import flop
 
 PAGE, FIGURES = "scaling.html", "figures"
 
@@ -42,8 +43,8 @@ def write_page(folder: Path, law: Law) -> Path:
         page,
         title=f"{law.model.name}, {law.site}",
         kicker="Semascope scaling laws",
-        lead=f"{len(law.points)} dictionaries ({law.variant.variant}) at budgets of {law.budgets[0]:.3g} to "
-        f"{law.budgets[-1]:.3g} FLOP, {law.flops_formula}. Their loss is the {law.loss} on "
+        lead=f"{len(law.points)} dictionaries ({law.variant.variant}) at budgets of {flop(law.budgets[0])} to "
+        f"{flop(law.budgets[-1])} FLOP, {law.flops_formula}. Their loss is the {law.loss} on "
         f"{count(law.held_out_tokens)} held-out activations.{missing}",
         sections=sections,
     )
@@ -54,7 +55,7 @@ def _optimum(optimum: Optimum) -> tuple[str, ...]:
     shown = (optimum.features, optimum.steps, optimum.learning_rate, optimum.loss)
     explained, dead = optimum.explained_variance, optimum.dead_fraction
     shares = [percent(share.value) if share else _NOTHING for share in (explained, dead)]
-    return f"{optimum.budget:.3g}", *map(_value, shown), *shares
+    return flop(optimum.budget), *map(_value, shown), *shares
 
 
 def _laws(laws: LawAtL0) -> list[tuple[str, ...]]:
@@ -70,7 +71,7 @@ def _formula(fit: Fit) -> str:
     assert fit.exponent is not None
     floor = f"{significant(fit.floor.value)} + " if fit.floor else ""
     exponent = significant(fit.exponent.value)
-    return f"{floor}{significant(fit.scale.value)} · ({fit.x} / {fit.x_unit:.3g})^({exponent})"
+    return f"{floor}{significant(fit.scale.value)} · ({fit.x} / {flop(fit.x_unit)})^({exponent})"
 
 
 def _joint(law: Law) -> Section:
@@ -89,7 +90,7 @@ def _joint(law: Law) -> Section:
 def _points(law: Law) -> Section:
     rows = [
         (
-            point.run, f"{point.budget:.3g}", count(point.features), count(point.steps), f"{point.learning_rate:.2g}",
+            point.run, flop(point.budget), count(point.features), count(point.steps), f"{point.learning_rate:.2g}",
             f"{point.loss:.4g}", percent(point.explained_variance), significant(point.l0), percent(point.dead_fraction),
         )
         for point in law.points

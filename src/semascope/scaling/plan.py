@@ -50,6 +50,11 @@ def name_of(config: RunConfig) -> str:
     return f"f{training.features}{sparsity}-t{training.tokens}-r{training.learning_rate:.3g}"
 
 
+def flop(budget: float) -> str:
+    """A budget as people write it: ``4e12``."""
+    return f"{budget:.3g}".replace("e+", "e")
+
+
 def engine_flops(width: int, features: int, tokens: int, l0: float) -> float:
     """What this engine multiplies and adds: the encoder's product, and for each active feature the decoder's row, its
     gradient, that of the code, and the encoder's gradient. The dense start of ``l1`` and the optimizer come on top.
@@ -177,7 +182,7 @@ def _widths(asked: ScalingConfig, width: int, budget: float, l0: float) -> list[
     fitting = [features for features in widths if smallest <= features <= largest]
     if len(fitting) < LEAST_WIDTHS:
         raise ConfigError(
-            f"a budget of {budget:.3g} FLOP at width {width} trains {smallest:,} to {largest:,} features: with fewer "
+            f"a budget of {flop(budget)} FLOP at width {width} trains {smallest:,} to {largest:,} features: with fewer "
             f"it needs more than {asked.stored_tokens:,} activations shown {asked.passes} times (or is no sparse code "
             f"at L0 {l0:g}), with more it has fewer than {LEAST_STEPS} steps of {asked.batch_tokens:,} tokens. "
             f"{len(fitting)} of the widths {_listed(widths) if asked.features else '(powers of two)'} are among them, "

@@ -32,7 +32,7 @@ from semascope.scaling.frontier import law_at_l0
 from semascope.scaling.law import Law, Point
 from semascope.scaling.measure import MEASURES, law_is_about, measure
 from semascope.scaling.page import write_page
-from semascope.scaling.plan import FLOPS_FORMULA, Plan, ScalingConfig, name_of, training_flops
+from semascope.scaling.plan import FLOPS_FORMULA, Plan, ScalingConfig, flop, name_of, training_flops
 from semascope.source import ActivationSource
 from semascope.sweeps import Sweep
 
@@ -81,7 +81,7 @@ class Study:
             if cells := [cell for cell in missing if cell.budget == budget]:
                 minutes = (time.monotonic() - started) / computed * left / 60 if computed else None
                 progress.message(
-                    f"Budget {budget:.3g} FLOP: {len(cells)} dictionaries"
+                    f"Budget {flop(budget)} FLOP: {len(cells)} dictionaries"
                     + ("" if minutes is None else f"; about {minutes:.0f} minutes left in all")
                 )
                 train_together({cell.name: runs[cell.name] for cell in cells}, store, self.folder / "checkpoints")
