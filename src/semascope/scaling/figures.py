@@ -87,9 +87,8 @@ def _rates(axes: Axes, colours: Colours, points: Sequence[Point]) -> None:
         least = min((p for p in points if p.budget == budget), key=lambda p: p.loss)
         same = [p for p in points if (p.budget, p.features) == (budget, least.features)]
         same.sort(key=lambda p: p.learning_rate)
-        axes.plot(
-            [p.learning_rate for p in same], [p.loss for p in same], marker=".", color=colours.series, alpha=shade
-        )
+        rates, losses = [p.learning_rate for p in same], [p.loss for p in same]
+        axes.plot(rates, losses, marker=".", color=colours.series, alpha=shade)
         labels.append((rates[-1], losses[-1], f"{flop(budget)}: {least.features:,}"))
     _name(axes, "learning rate", "loss")
     _label(axes, colours, labels)
@@ -149,8 +148,10 @@ def _label(axes: Axes, colours: Colours, labels: Sequence[_Label]) -> None:
     beneath = -np.inf
     for x, y, text in sorted(labels, key=lambda label: label[1]):
         beneath = max(float(np.log(y)), beneath + 0.05 * (high - low))
-        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(text, (x, float(np.exp(beneath))), fontsize=7.5, color=colours.ink, **place)
+        axes.annotate(
+            text, (x, float(np.exp(beneath))), (4, 0),
+            textcoords="offset points", va="center", fontsize=7.5, color=colours.ink,
+        )  # fmt: skip
 
 
 def _best(points: Iterable[Point]) -> dict[float, Point]:

@@ -210,7 +210,7 @@ def _fit_floor(x_N: Array, log_y_N: Array, starts: Sequence[tuple[float, float]]
 
 def _robust(error: Callable[[Array], Array], starts: Sequence[Array], slopes: Callable[[Array], Array]) -> Array:
     """The parameters with the least Huber loss, from whichever start comes lowest."""
-    options: dict[str, Any] = {"loss": "huber", "f_scale": HUBER, "ftol": 1e-6, "max_nfev": 40}
-    results = [least_squares(error, start, slopes, **options) for start in starts]
+    options: dict[str, Any] = {"jac": slopes, "loss": "huber", "f_scale": HUBER, "ftol": 1e-6, "max_nfev": 40}
+    results = [least_squares(error, start, **options) for start in starts]
     costs = [float(result.cost) for result in results]
     return np.asarray(results[costs.index(min(costs))].x, np.float64)
