@@ -89,7 +89,7 @@ class Drawing:
 
     def save(self, folder: Path) -> None:
         """As NAME.png and NAME.svg, on white."""
-        with mpl.rc_context(style(ON_PAPER) | {"svg.hashsalt": self.name}):
+        with mpl.rc_context(style(ON_PAPER)), mpl.rc_context({"svg.hashsalt": self.name}):
             figure = _figure(self.width, self.height)
             self.draw(figure, ON_PAPER)
             for kind, about in (("png", {}), ("svg", {"Date": None})):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from semascope.report import Colours, Drawing
 from semascope.scaling.law import Fit, Law, LawAtL0, Optimum, Point, Value
@@ -127,8 +127,8 @@ def _line(axes: Axes, colours: Colours, fit: Fit) -> None:
     x = np.geomspace(*fit.x_range, 50)
     values = [fit.at(float(one)) for one in x]
     axes.plot(x, [value.value for value in values], color=colours.ink, linewidth=1.25)
-    bands = [value.interval or (value.value, value.value) for value in values]
-    axes.fill_between(x, *zip(*bands, strict=True), color=colours.ink, alpha=0.12, linewidth=0)
+    lows, highs = zip(*(value.interval or (value.value, value.value) for value in values), strict=True)
+    axes.fill_between(x, np.array(lows), np.array(highs), color=colours.ink, alpha=0.12, linewidth=0)
 
 
 def _name(axes: Axes, x: str, y: str) -> None:
@@ -137,7 +137,7 @@ def _name(axes: Axes, x: str, y: str) -> None:
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         if high / low < 30:  # too few powers of ten to read a value off
             axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if high / low < 8 else (1, 2, 5)))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
