@@ -14,6 +14,7 @@ from semascope.records import Codes, Intervention, Site, TokenBatch
 from semascope.sae import L1Config, build
 from semascope.steering import CalibrationSettings, Sampling, SavedSteering, Steering, calibrate, feature_scores
 from semascope.steering.measures import on_text, on_writing
+from semascope.steering.prompts import neutral_prompts
 
 SITE = Site(3)  # The last block: what is added there goes straight to the logits.
 LETTERS = "abcdefghijklmnop"
@@ -112,6 +113,18 @@ def test_a_feature_that_says_something_else_does_not_steer(steering, index, wind
     assert calibrate(steering, index, 3, windows_WT, SETTINGS).recommended is None
 
 
+def test_asking_in_the_prompt_is_measured_without_an_intervention(steering, index, windows_WT) -> None:
+    found = calibrate(steering, index, 3, windows_WT, SETTINGS)
+    assert found.asked.about == "d"
+    prompts = neutral_prompts(steering, SETTINGS.texts, about="lions")
+    assert all("lions" in bytes(prompt).decode() for prompt in prompts)
+    sampling = Sampling(SETTINGS.tokens, SETTINGS.temperature, seed=SETTINGS.seed)
+    expected = on_writing(steering, 3, prompts, [[]], sampling).echo_VP.mean()
+    about_lions = calibrate(steering, index, 3, windows_WT, SETTINGS, about="lions")
+    assert about_lions.asked.echo == pytest.approx(float(expected))
+    assert about_lions.untouched == found.untouched
+
+
 def test_bounds_on_damage_are_kept(steering, index, windows_WT) -> None:
     bounds = CalibrationSettings(strengths=(2.0,), texts=4, tokens=6, controls=2, most_kl=1e-6)
     found = calibrate(steering, index, 3, windows_WT, bounds)
@@ -125,6 +138,8 @@ def test_what_cannot_be_calibrated_says_why(steering, index, windows_WT) -> None
             CalibrationSettings(strengths=strengths)
     with pytest.raises(ConfigError, match="at least 4 texts"):
         CalibrationSettings(texts=1)
+    with pytest.raises(ConfigError, match="24 neutral prompts"):
+        CalibrationSettings(texts=25)
     with pytest.raises(ConfigError, match="no feature 99"):
         calibrate(steering, index, 99, windows_WT, SETTINGS)
 

@@ -137,9 +137,10 @@ def _contributions(explanation: Explanation, tokenizer: Tokenizer, index: Featur
 
     found = explanation.as_json(tokenizer)["contributions"]
     table = Table(box=None, padding=(0, 1), expand=index is not None)
-    for name in ("Feature", "Position", "Token", "Activation", "Attribution", "Ablation"):
-        style = "bold cyan" if name == "Attribution" else None
-        table.add_column(name, justify="left" if name == "Token" else "right", no_wrap=True, style=style)
+    # Two lines of headers leave room, in a narrow terminal, for what the features fire on and promote.
+    for name in ("\nFeature", "Posi-\ntion", "\nToken", "Acti-\nvation", "Attri-\nbution", "Abla-\ntion"):
+        style = "bold cyan" if name.startswith("Attri") else None
+        table.add_column(name, justify="left" if "Token" in name else "right", no_wrap=True, style=style)
     if index is not None:
         add_token_columns(table)
     for one in found[:top]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,9 @@ def calibrate(
     texts: Annotated[int, typer.Option(help="How many texts to write at each strength, at most 24.")] = 24,
     tokens: Annotated[int, typer.Option(help="How many tokens in each.")] = 24,
     controls: Annotated[int, typer.Option(help="How many random features to compare with.")] = 6,
+    about: Annotated[
+        str | None, typer.Option(help="What the control that asks in the prompt names; default: the feature's tokens.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the texts and of the random features.")] = 0,
 ) -> None:
     """Measure what turning a feature up does, and what it breaks, and recommend a strength, if there is one.
@@ -55,7 +59,7 @@ def calibrate(
     wanted = max(1, _HELD_OUT_TOKENS // opened.config.corpus.context_tokens)
     windows_WT = next(opened.source.windows(held_out=True)).tokens_BT[:wanted]
     for one in feature:
-        calibration = measure(steering, index, one, windows_WT, settings)
+        calibration = measure(steering, index, one, windows_WT, settings, about=about)
         saved.add_calibration(calibration)
         console.print(_levels(calibration))
         console.print(_verdict(calibration, run))
@@ -78,9 +82,10 @@ def _levels(calibration: Calibration) -> Table:
     )  # fmt: skip
     for name in headers:
         table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if "Echo" in name else "")
-    before = calibration.untouched
-    surprise, repetition = f"{before['surprise']:.2f}", f"{before['repetition']:.2f}"
-    table.add_row("0", "0", f"{before['echo']:.3f}", "", "", "", "0", surprise, repetition, "")
+    before, asked = calibration.untouched, calibration.asked
+    for name, norm, kl, figures in (("0", "0", "0", before), ("ask", "", "", asdict(asked))):
+        surprise, repetition = f"{figures['surprise']:.2f}", f"{figures['repetition']:.2f}"
+        table.add_row(name, norm, f"{figures['echo']:.3f}", "", "", "", kl, surprise, repetition, "")
     for level in calibration.levels:
         table.add_row(
             f"{level.strength:g}x", f"{level.of_norm:.2f}", f"{level.echo:.3f}", f"≤ {level.echo_controls[1]:.2f}",
@@ -90,7 +95,8 @@ def _levels(calibration: Calibration) -> Table:
     table.caption = (
         "Norm: of the change, in median norms of activations. Echo: how strongly the feature fires when the untouched "
         "model reads what was written. Own tokens: their log-odds on held-out text. Random: up to where 95 % of like "
-        "features come. KL, surprise: nats a token. Damage: more than is accepted."
+        "features come. KL, surprise: nats a token. Damage: more than is accepted. "
+        f"Ask: without an intervention, when the prompt asks for a text about {escape(asked.about)}."
     )
     return table
 

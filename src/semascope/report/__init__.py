@@ -4,5 +4,17 @@ from semascope.report.figures import Colours, Drawing
 from semascope.report.figures_page import Section, write_figures_page
 from semascope.report.numbers import count, percent, significant
 from semascope.report.page import write_report
+from semascope.report.series import averaged, density_bins
 
-__all__ = ["Colours", "Drawing", "Section", "count", "percent", "significant", "write_figures_page", "write_report"]
+__all__ = [
+    "Colours",
+    "Drawing",
+    "Section",
+    "averaged",
+    "count",
+    "density_bins",
+    "percent",
+    "significant",
+    "write_figures_page",
+    "write_report",
+]

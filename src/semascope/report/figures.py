@@ -6,7 +6,6 @@ Lengths are in the units of the view box, which are CSS pixels when the figure i
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from semascope.files import write_atomically
+from semascope.report.series import averaged, density_bins
 
 _WIDTH, _HEIGHT = 320, 190
 _POINTS_PER_INCH = 72  # Matplotlib's SVG has one unit of the view box for each
 _FONT_SIZE = 11
-_MOST_POINTS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def curve(name: str, tokens: ArrayLike, values: ArrayLike, *, description: str) 
     ``name`` tells the figures of a page apart, and ``description``
     says to people who cannot see it what the figure shows.
     """
-    x, y = _averaged(tokens), _averaged(values)
+    x, y = averaged(tokens), averaged(values)
     with mpl.rc_context(style(OF_PAGE)):
         figure = _figure()
         axes = figure.add_subplot()
@@ -123,10 +122,8 @@ def curve(name: str, tokens: ArrayLike, values: ArrayLike, *, description: str) 
 
 def density_histogram(name: str, densities: ArrayLike, *, description: str) -> Markup:
     """How many features fire on which share of tokens, on a logarithmic axis."""
-    exponents = np.log10(np.asarray(densities, np.float64))
-    low, high = math.floor(exponents.min()), math.ceil(exponents.max())
-    high = max(high, low + 1)
-    counts, edges = np.histogram(exponents, bins=np.linspace(low, high, 8 * (high - low) + 1))
+    counts, edges = density_bins(densities)
+    low, high = round(edges[0]), round(edges[-1])
     with mpl.rc_context(style(OF_PAGE)):
         figure = _figure()
         axes = figure.add_subplot()
@@ -139,12 +136,6 @@ def density_histogram(name: str, densities: ArrayLike, *, description: str) -> M
         axes.set_xlabel("share of tokens on which a feature fires")
         axes.set_ylabel("features")
         return _svg(figure, name, description)
-
-
-def _averaged(values: ArrayLike) -> NDArray[np.float64]:
-    """At most ``_MOST_POINTS`` averages of consecutive values."""
-    array = np.asarray(values, np.float64)
-    return np.array([part.mean() for part in np.array_split(array, min(len(array), _MOST_POINTS))])
 
 
 def _figure(width: float = _WIDTH, height: float = _HEIGHT) -> Figure:

@@ -19,8 +19,10 @@ from semascope.records import Intervention
 from semascope.steering.controls import matched_features
 from semascope.steering.generation import Steering
 from semascope.steering.measures import OnText, OnWriting, on_text, on_writing
-from semascope.steering.prompts import neutral_prompts
+from semascope.steering.prompts import MOST_PROMPTS, neutral_prompts
 from semascope.steering.sampling import Sampling
+
+_TOKENS_ASKED_FOR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class CalibrationSettings:
                 f"{self.texts} texts of {self.tokens} tokens beside {self.controls} random features tell nothing: at "
                 "least 4 texts of 4 tokens, and 2 features"
             )
+        if self.texts > MOST_PROMPTS:
+            raise ConfigError(f"texts {self.texts}: there are {MOST_PROMPTS} neutral prompts for them to start from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,17 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What the model writes without an intervention when the prompt asks for a text ``about`` something: means, as in
+    `measures`. Where asking does as much as steering, the prompt is the simpler tool."""
+
+    about: str
+    echo: float
+    surprise: float
+    repetition: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """The echo of a strength on texts that did not choose it, with its 95 % interval by bootstrap over the texts, and
     where that of a random feature lies (as in `Level`)."""
@@ -92,7 +107,8 @@ class Calibration:
     ``chosen``: the acceptable strength with the largest echo beyond that of random features on half of the texts, in
     multiples of ``maximum``; ``tested``: what the other half says of it. ``recommended``: the same strength, or None
     when the feature does not steer: when the damage is too large at all strengths, or its echo is not above where that
-    of random features lies. ``untouched``: echo, surprise and repetition of what the model writes by itself.
+    of random features lies. ``untouched``: echo, surprise and repetition of what the model writes by itself; ``asked``:
+    when it is asked to.
     """
 
     feature: int
@@ -101,6 +117,7 @@ class Calibration:
     chosen: float | None
     tested: Tested | None
     untouched: dict[str, float]
+    asked: Asked
     levels: tuple[Level, ...]
     controls: tuple[int, ...]
     settings: CalibrationSettings = field(default_factory=CalibrationSettings)
@@ -116,9 +133,12 @@ def calibrate(
     feature: int,
     windows_WT: Tensor,
     settings: CalibrationSettings = CalibrationSettings(),
+    *,
+    about: str | None = None,
 ) -> Calibration:
     """Try a feature at several strengths on held-out windows and on neutral prompts.
 
+    ``about``: what the prompts of the control that asks name, by default the tokens on which the feature fires most.
     Raises ConfigError for a feature that never fires or does not exist.
     """
     steering.edits([[Intervention(feature, "clamp", settings.strengths[0])]])
@@ -128,11 +148,16 @@ def calibrate(
         raise ConfigError(f"feature {feature} has fewer than two features beside it that fire: nothing to compare with")
     prompts = neutral_prompts(steering, settings.texts)
     sampling = Sampling(settings.tokens, settings.temperature, seed=settings.seed)
-    own_tokens = [token.token for token in index.statistics(feature).promoted]
+    statistics = index.statistics(feature)
+    own_tokens = [token.token for token in statistics.promoted]
+    about = about or ", ".join(token.text.strip() for token in statistics.top_tokens[:_TOKENS_ASKED_FOR])
     norm = _median_norm(steering, windows_WT)
 
-    with progress.task(f"Calibrate {feature}", total=1 + len(settings.strengths), unit="strengths") as shown:
+    with progress.task(f"Calibrate {feature}", total=2 + len(settings.strengths), unit="strengths") as shown:
         untouched = on_writing(steering, feature, prompts, [[]], sampling)
+        shown.advance()
+        asking = neutral_prompts(steering, settings.texts, about=about)
+        asked = on_writing(steering, feature, asking, [[]], sampling)
         shown.advance()
         levels: list[Level] = []
         echoes: list[Tensor] = []
@@ -151,15 +176,20 @@ def calibrate(
         recommended=chosen if tested and tested.echo > tested.controls[1] else None,
         chosen=chosen,
         tested=tested,
-        untouched={
-            "echo": float(untouched.echo_VP.mean()),
-            "surprise": float(untouched.surprise_VP.mean()),
-            "repetition": float(untouched.repetition_VP.mean()),
-        },
+        untouched=_means(untouched),
+        asked=Asked(about, **_means(asked)),
         levels=tuple(levels),
         controls=tuple(controls),
         settings=settings,
     )
+
+
+def _means(writing: OnWriting) -> dict[str, float]:
+    return {
+        "echo": float(writing.echo_VP.mean()),
+        "surprise": float(writing.surprise_VP.mean()),
+        "repetition": float(writing.repetition_VP.mean()),
+    }
 
 
 def _median_norm(steering: Steering, windows_WT: Tensor) -> float:

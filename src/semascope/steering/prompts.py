@@ -23,12 +23,19 @@ _BEGINNINGS = (
 )  # fmt: skip
 
 
-def neutral_prompts(steering: Steering, n: int) -> list[list[int]]:
-    """The tokens of ``n`` prompts, at most 24: requests to a chat model, beginnings of texts for another.
+MOST_PROMPTS = min(len(_REQUESTS), len(_BEGINNINGS))
 
-    Those of the commonest lengths, for prompts of one length run together.
+
+def neutral_prompts(steering: Steering, n: int, *, about: str | None = None) -> list[list[int]]:
+    """The tokens of ``n`` prompts, at most `MOST_PROMPTS`: requests to a chat model, beginnings of texts for another.
+
+    Those of the commonest lengths, for prompts of one length run together. ``about``: what they are to be about, which
+    makes them the control that asks instead of steering.
     """
     chat = steering.model.tokenizer.has_chat_template
-    prompts = [steering.tokens(text, chat=chat) for text in (_REQUESTS if chat else _BEGINNINGS)]
+    texts = list(_REQUESTS if chat else _BEGINNINGS)
+    if about is not None:
+        texts = [f"{text} It should be about {about}." if chat else f"A text about {about}: {text}" for text in texts]
+    prompts = [steering.tokens(text, chat=chat) for text in texts]
     lengths = Counter(map(len, prompts))
     return sorted(prompts, key=lambda prompt: (-lengths[len(prompt)], len(prompt)))[:n]
