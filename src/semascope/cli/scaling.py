@@ -29,7 +29,7 @@ def scaling(
     ] = None,
     rates: Annotated[
         str, typer.Option(help="Learning rates, in multiples of the default one.", metavar="X[,X…]")
-    ] = "0.5,1,2",
+    ] = "1,2,4",
     variant: Annotated[str, typer.Option(help="topk, batchtopk, jumprelu, gated, l1 or kl.")] = "topk",
     l0: Annotated[
         str | None,

@@ -30,7 +30,7 @@ LEAST_WIDTHS = 4
 USUAL_WIDTHS = 6
 # Below this the learning rate falls before the dictionary has found its features.
 LEAST_STEPS = 50
-# Where the optimum is looked for first; measured on small budgets (docs/LOG.md).
+# Where the optimum is looked for first: a guess, which the edges of the grid correct.
 TOKENS_PER_FEATURE = 200
 # Fewer features than so many times the L0 are no sparse code.
 LEAST_FEATURES_PER_L0 = 4
@@ -80,7 +80,7 @@ class ScalingConfig(BaseModel):
     budgets: Annotated[tuple[float, ...], Field(min_length=1)]
     features: tuple[int, ...] | None = None
     l0s: tuple[int, ...] = ()
-    rate_factors: Annotated[tuple[float, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
+    rate_factors: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0, 2.0, 4.0)
     stored_tokens: int = Field(default=1_000_000, ge=1)
     passes: int = Field(default=4, ge=1)
     batch_tokens: int = Field(default=512, ge=1)
