@@ -14,7 +14,20 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, calibrate, concepts, demo, evaluate, features, index, neurons, report, steer, train
+from semascope.cli import (
+    attribute,
+    calibrate,
+    concepts,
+    demo,
+    evaluate,
+    features,
+    find,
+    index,
+    neurons,
+    report,
+    steer,
+    train,
+)
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -64,6 +77,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("concepts")(concepts.concepts)
+app.command("find")(find.find)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)

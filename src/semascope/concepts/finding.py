@@ -82,11 +82,13 @@ def find_by_prompts(
     """Features that fire on all ``prompts``, and on none of ``minus``: by the difference of their strengths there.
 
     ``maxima_F``: each feature's largest activation in the index; a feature that is stronger in a prompt is taken at
-    that. Raises DataError for a prompt that is empty or has a single token, which no dictionary reads.
+    that. Raises DataError for a prompt that is empty or has a single token, which no dictionary reads, and
+    ModelError for one beyond the model's context.
     """
     tokenizer = reader.model.tokenizer
     documents = [Document(text, "the prompts") for text in (*prompts, *minus)]
-    texts = [ids for _, ids in one_window_each(documents, tokenizer, context_tokens=reader.model.context_limit)]
+    # One more than the model can take, so that it says so of a prompt that is too long.
+    texts = [ids for _, ids in one_window_each(documents, tokenizer, context_tokens=reader.model.context_limit + 1)]
     peaks_PF = torch.zeros(len(texts), reader.autoencoder.features)
     places_F = torch.zeros(reader.autoencoder.features, dtype=torch.int64)
     read_P = torch.zeros(len(texts), dtype=torch.int64)

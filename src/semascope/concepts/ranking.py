@@ -62,7 +62,7 @@ class Ranking:
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
-        return asdict(self) | {"features": [asdict(one) | {"exists": one.exists} for one in self.features]}
+        return {**asdict(self), "features": [{**asdict(one), "exists": one.exists} for one in self.features]}
 
 
 def rank(

@@ -1,6 +1,7 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
 from semascope.features.build import IndexBuilder
+from semascope.features.decoder import nearest
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.index import FeatureIndex, Page, Sort
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
@@ -16,4 +17,5 @@ __all__ = [
     "Page",
     "Sort",
     "WeightedToken",
+    "nearest",
 ]

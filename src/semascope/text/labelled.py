@@ -83,7 +83,7 @@ def _labels(value: Any, place: str) -> frozenset[str]:
         return frozenset(cast(list[str], value))
     if isinstance(value, str | bool | int | float):
         return frozenset({str(value)})
-    raise DataError(f"{place}: the label is a {kind(value)} where a text, a number or a list of texts was expected")
+    raise DataError(f"{place}: the label is {value!r} where a text, a number or a list of texts was expected")
 
 
 def _listed(labels: Sequence[str], most: int = 12) -> str:
