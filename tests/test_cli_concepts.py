@@ -111,3 +111,62 @@ def test_what_people_get_wrong_is_one_clear_error(line: str, message: str, run: 
     assert refused.exit_code == 2
     assert message in " ".join(refused.output.split())
     assert "Traceback" not in refused.output
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("suites") / "mine.yaml"
+    file.write_text("concepts:\n  - {name: Digits, label: digits, sisters: [letters]}\n")
+    return file
+
+
+def test_specificity_by_interval(run: Path, suite: Path) -> None:
+    shown = command("specificity {run} -f 7 --concept {suite}:digits --intervals 3", run, suite=suite)
+    assert shown.exit_code == 2
+    assert "0 others" in shown.output  # every other text is of the sister concept
+    suite.write_text("concepts:\n  - {name: Digits, label: digits}\n")
+    shown = command("specificity {run} -f 7 --concept {suite}:digits --intervals 3", run, suite=suite)
+    assert shown.exit_code == 0, shown.output
+    assert "silent" in shown.output
+    found = json.loads(command("specificity {run} -f 7 --concept {suite}:digits --json", run, suite=suite).stdout)
+    assert len(found["bands"]) == 6
+    assert found["against"]["neither"]["auc"] > 0.95
+    assert "no feature 20" in command("specificity {run} -f 20 --concept {suite}:digits", run, suite=suite).output
+
+
+def test_monitor_streams_flags_and_tells_what_it_cannot_read(run: Path, texts: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("rules:\n  - {name: Digits, label: '1', any: [{feature: 7, above: 0.5x}]}\n")
+    lines = ['{"text": "abc"}', '{"text": "[b]ab 12", "id": "x"}', "", "no json", '{"txt": 1}']
+    asked = ["monitor", str(run), "--rules", str(rules)]
+    found = semascope_(*asked, given="\n".join(lines))
+    assert found.exit_code == 1
+    [told] = map(json.loads, found.stdout.splitlines())
+    assert (told["line"], told["id"], told["flags"][0]["rule"]) == (2, "x", "Digits")
+    assert told["flags"][0]["spans"][0]["text"] == "12"
+    assert "line 4 is not JSON" in found.stderr
+    assert "line 5 is no object with a text in the field 'text'" in found.stderr
+    labelled = str(texts / "labelled.jsonl")
+    probed = semascope_(*asked, "--probe", labelled, "--every", "--at-once", "1", given="\n".join(lines[:2]))
+    assert probed.exit_code == 0, probed.output
+    assert [len(json.loads(line)["flags"]) for line in probed.stdout.splitlines()] == [0, 1]
+    assert all("probe" in json.loads(line) for line in probed.stdout.splitlines())
+    shown = semascope_(*asked, "--check", labelled)
+    assert shown.exit_code == 0, shown.output
+    assert "Precision" in shown.output
+    [check] = json.loads(semascope_(*asked, "--check", labelled, "--json").stdout)
+    assert check["by_rule"]["recall"] == check["by_rule"]["precision"] == 1
+    for wrong in (["--check", labelled, "--probe", labelled], ["--check", "nowhere.csv"]):
+        assert semascope_(*asked, *wrong).exit_code == 2
+
+
+def test_two_corpora_are_compared(run: Path, texts: Path) -> None:
+    line = "compare-texts {run} {texts}/yes.jsonl {texts}/no.jsonl"
+    shown = command(line, run, texts=texts)
+    assert shown.exit_code == 0, shown.output
+    assert "More in A" in shown.output
+    found = json.loads(command(line + " --json", run, texts=texts).stdout)
+    assert found["differences"][0]["feature"] == 7
+    refused = command(line + " --field body", run, texts=texts)
+    assert refused.exit_code == 2
+    assert "no field 'body'" in refused.output

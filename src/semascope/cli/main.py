@@ -17,14 +17,17 @@ from typer.core import TyperGroup
 from semascope.cli import (
     attribute,
     calibrate,
+    compare_texts,
     concepts,
     demo,
     evaluate,
     features,
     find,
     index,
+    monitor,
     neurons,
     report,
+    specificity,
     steer,
     train,
 )
@@ -78,6 +81,9 @@ app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("concepts")(concepts.concepts)
 app.command("find")(find.find)
+app.command("specificity")(specificity.specificity)
+app.command("monitor")(monitor.monitor)
+app.command("compare-texts")(compare_texts.compare_texts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)

@@ -64,6 +64,17 @@ class TextReader:
             codes = self.autoencoder.encode(x_ND)
             yield ReadTokens(torch.tensor(chosen)[rows_N], positions_N, x_ND, codes, int(lengths_B.sum()))
 
+    def peaks(self, texts: Sequence[Sequence[int]], features: Sequence[int]) -> Tensor:
+        """[S, n]: the strongest activation of some features in each token sequence; 0 where they do not fire."""
+        ids_n = torch.tensor(list(features), device=self.model.device)
+        found_Sn = torch.zeros(len(texts), len(features))
+        with progress.task("Read texts", total=sum(map(len, texts)), unit="tokens") as shown:
+            for read in self.read(texts):
+                values_Nn = read.codes.columns(ids_n).float().cpu()
+                found_Sn.scatter_reduce_(0, read.texts_N[:, None].expand_as(values_Nn), values_Nn, "amax")
+                shown.advance(read.tokens)
+        return found_Sn
+
     def pool(self, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """One row a token sequence.
 
