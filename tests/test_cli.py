@@ -24,8 +24,8 @@ from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "train", "eval", "index", "features", "concepts", "find", "specificity", "monitor", "compare-texts",
-    "steer", "calibrate", "attribute", "neurons", "report",
+    "demo", "train", "eval", "index", "features", "concepts", "completeness", "find", "specificity", "monitor",
+    "compare-texts", "steer", "calibrate", "attribute", "neurons", "report",
 )  # fmt: skip
 
 

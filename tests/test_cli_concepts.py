@@ -170,3 +170,19 @@ def test_two_corpora_are_compared(run: Path, texts: Path) -> None:
     refused = command(line + " --field body", run, texts=texts)
     assert refused.exit_code == 2
     assert "no field 'body'" in refused.output
+
+
+def test_completeness_of_several_runs_in_one_figure(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "marks.txt").write_text("1234\nab\nac\nad\nbc\nbd\ncd\nef\neg\neh\nfg\nfh\ngh\n")
+    line = "completeness {run} {run} --names {tmp}/marks.txt"
+    shown = command(line + " --plot {tmp}/marks.png", run, tmp=tmp_path)
+    assert shown.exit_code == 0, shown.output
+    assert "8%" in shown.output
+    assert (tmp_path / "marks.png").stat().st_size > 1000
+    found = json.loads(command(line + " --json", run, tmp=tmp_path).stdout)
+    assert [one["share"] for one in found] == pytest.approx([1 / 13, 1 / 13])
+    assert (run / "evaluation" / "completeness-marks.json").exists()
+    for wrong, message in (("--names {tmp}/none.txt", "does not exist"), ("--plot a.gif", "no figure")):
+        refused = command(f"completeness {{run}} {wrong}", run, tmp=tmp_path)
+        assert refused.exit_code == 2
+        assert message in refused.output

@@ -314,8 +314,11 @@ def test_a_description_of_the_index_comes_back(tmp_path: Path) -> None:
         assert index.top(11)
     assert sorted(file.name for file in path.iterdir()) == [
         "activations",
+        "by_source.parquet",
         "by_token.parquet",
+        "documents.parquet",
         "index.json",
+        "sources.parquet",
         "statistics.parquet",
         "tokens.parquet",
         "windows.parquet",
@@ -443,7 +446,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         FeatureIndex.open(path)
     build(path, *random_corpus(13)).close()
     description = json.loads((path / "index.json").read_text())
-    for changed in ({"format_version": 2}, {"format": "something"}):
+    for changed in ({"format_version": 1}, {"format": "something"}):
         (path / "index.json").write_text(json.dumps({**description, **changed}))
         with pytest.raises(FormatError, match=r"index\.json"):
             FeatureIndex.open(path)

@@ -65,27 +65,29 @@ class ActivationSource:
         )
         return islice(batches, skip // self.windows_per_batch, None)
 
-    def store(self, folder: Path, tokens: int) -> ActivationStore:
+    def store(self, folder: Path, tokens: int, *, held_out: bool = False) -> ActivationStore:
         """The activations of the first ``tokens`` tokens on disk: those that are there, or harvested now.
 
-        Raises DataError when the text ends before.
+        ``held_out``: of the text that nothing is trained on. Raises DataError when the text ends before.
         """
+        origin = self._origin | ({"held_out": True} if held_out else {})
         if self.team.agree(ActivationStore.is_complete(folder)):
             store = ActivationStore(folder)
-            if store.manifest.origin != self._origin or not set(self.sites) <= store.columns.keys():
+            if store.manifest.origin != origin or not set(self.sites) <= store.columns.keys():
                 raise MismatchError(
                     f"{folder} holds activations of {store.manifest.origin} at {', '.join(map(str, store.columns))}, "
-                    f"and {self._origin} at {self} was asked for: choose another folder, or delete that one"
+                    f"and {origin} at {self} was asked for: choose another folder, or delete that one"
                 )
             progress.message(f"Reusing {len(store):,} activations in {folder}")
             return store
         widths = {site: self.model.width(site) for site in self.sites}
-        writer = StoreWriter(folder, origin=self._origin, widths=widths, writes=self.team.first)
+        writer = StoreWriter(folder, origin=origin, widths=widths, writes=self.team.first)
         self.team.wait()  # All have read how far an earlier harvest came, before this one goes on.
         with writer:
             rows = writer.manifest.rows
-            windows = self.windows(skip=writer.manifest.windows)
-            with progress.task(f"Harvest {self}", total=tokens, unit="tokens", done=rows) as shown:
+            windows = self.windows(held_out=held_out, skip=writer.manifest.windows)
+            name = f"Harvest {self}{', held out' if held_out else ''}"
+            with progress.task(name, total=tokens, unit="tokens", done=rows) as shown:
                 for text, activations in harvest(self.model, self.sites, windows, writer.outliers, self.team):
                     writer.add(text, activations)
                     rows += len(activations)
@@ -93,9 +95,10 @@ class ActivationSource:
                     if rows >= tokens:
                         break
             if rows < tokens:
+                instead = "hold out a larger part" if held_out else f"train on {rows / tokens:.0%} of the tokens"
                 raise DataError(
-                    f"the text gave {rows:,} activations, and {tokens:,} were asked for: give more text, or train on "
-                    f"{rows / tokens:.0%} of the tokens"
+                    f"the {'held-out ' if held_out else ''}text gave {rows:,} activations, and {tokens:,} were asked "
+                    f"for: give more text, or {instead}"
                 )
         self.team.wait()
         return ActivationStore(folder)

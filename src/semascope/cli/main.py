@@ -18,15 +18,18 @@ from semascope.cli import (
     attribute,
     calibrate,
     compare_texts,
+    completeness,
     concepts,
     demo,
     evaluate,
     features,
     find,
     index,
+    law,
     monitor,
     neurons,
     report,
+    scaling,
     specificity,
     steer,
     train,
@@ -80,6 +83,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("concepts")(concepts.concepts)
+app.command("completeness")(completeness.completeness)
 app.command("find")(find.find)
 app.command("specificity")(specificity.specificity)
 app.command("monitor")(monitor.monitor)
@@ -89,6 +93,8 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)
 app.command("neurons")(neurons.neurons)
 app.command("report")(report.report)
+app.command("scaling")(scaling.scaling)
+app.command("law")(law.law)
 
 
 @app.callback()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import typer
@@ -30,3 +31,14 @@ def count(text: str | int) -> int:
     if not match or (number := round(float(match[1]) * _UNITS[match[2]])) < 1:
         raise typer.BadParameter(f"'{text}' is not a count: expected a number above 0 such as 8192, 16k or 2M")
     return number
+
+
+def number(text: str) -> float:
+    """``"2e12"`` is 2,000,000,000,000.0; a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"'{text}' is not a number above 0, such as 2e12 or 0.5")
+    return value

@@ -2,6 +2,7 @@
 
 from semascope.concepts.checking import Check, Hits, check_rules, train_probes
 from semascope.concepts.comparing import TextComparison, compare_texts
+from semascope.concepts.completeness import Completeness, count_names, measure_completeness
 from semascope.concepts.finding import PromptFeature, find_by_prompts, find_by_texts
 from semascope.concepts.knowledge import ConceptScore, score_concepts
 from semascope.concepts.monitoring import Flag, Monitor, Span, Watched
@@ -16,6 +17,7 @@ __all__ = [
     "LEAST_AUC",
     "LEVEL",
     "Check",
+    "Completeness",
     "Concept",
     "ConceptScore",
     "Flag",
@@ -33,8 +35,10 @@ __all__ = [
     "Watched",
     "check_rules",
     "compare_texts",
+    "count_names",
     "find_by_prompts",
     "find_by_texts",
+    "measure_completeness",
     "measure_specificity",
     "read_concept",
     "read_rules",

@@ -75,8 +75,8 @@ class TextReader:
                 shown.advance(read.tokens)
         return found_Sn
 
-    def pool(self, texts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """One row a token sequence.
+    def pool(self, texts: Sequence[Sequence[int]], places: Sequence[range] | None = None) -> tuple[Tensor, Tensor]:
+        """One row a token sequence; with ``places``, of its tokens there.
 
         Returns:
             The maximum over each text's tokens of each feature's activation [S, F], and the mean of the raw
@@ -87,10 +87,15 @@ class TextReader:
         counts_S = torch.zeros(len(texts))
         with progress.task("Read labelled texts", total=sum(map(len, texts)), unit="tokens") as shown:
             for read in self.read(texts):
-                codes = read.codes
-                flat_K = read.texts_N[codes.row_ids().cpu()] * self.autoencoder.features + codes.feature_ids.cpu()
-                maxima_SF.view(-1).scatter_reduce_(0, flat_K, codes.values.float().cpu(), "amax")
-                sums_SD.index_add_(0, read.texts_N, read.x_ND.cpu())
-                counts_S += read.texts_N.bincount(minlength=len(texts))
+                codes, rows_K = read.codes, read.codes.row_ids().cpu()
+                inside_N = torch.ones(len(read.texts_N), dtype=torch.bool)
+                if places is not None:
+                    start_S, stop_S = (torch.tensor([getattr(one, end) for one in places]) for end in ("start", "stop"))
+                    inside_N = (read.positions_N >= start_S[read.texts_N]) & (read.positions_N < stop_S[read.texts_N])
+                flat_K = read.texts_N[rows_K] * self.autoencoder.features + codes.feature_ids.cpu()
+                values_K = codes.values.float().cpu() * inside_N[rows_K]
+                maxima_SF.view(-1).scatter_reduce_(0, flat_K, values_K, "amax")
+                sums_SD.index_add_(0, read.texts_N[inside_N], read.x_ND.cpu()[inside_N])
+                counts_S += read.texts_N[inside_N].bincount(minlength=len(texts))
                 shown.advance(read.tokens)
         return maxima_SF, sums_SD / counts_S.clamp_min(1)[:, None]

@@ -3,7 +3,8 @@
 from semascope.features.build import IndexBuilder
 from semascope.features.decoder import nearest
 from semascope.features.examples import Context, Example, Interval
-from semascope.features.index import FeatureIndex, Page, Sort
+from semascope.features.index import FeatureIndex, Page, Selection
+from semascope.features.selection import Filter, Sort
 from semascope.features.statistics import FeatureStatistics, Neighbour, WeightedToken
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "Example",
     "FeatureIndex",
     "FeatureStatistics",
+    "Filter",
     "IndexBuilder",
     "Interval",
     "Neighbour",
     "Page",
+    "Selection",
     "Sort",
     "WeightedToken",
     "nearest",

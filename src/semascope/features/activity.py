@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from semascope.features.documents import Passage
 from semascope.features.examples import Context, Example, Interval, Peak, example, fold
 from semascope.features.format import sql_source
 from semascope.features.rowgroups import RowGroupReader
@@ -40,6 +41,9 @@ SELECT "window", position, value
 FROM (SELECT "window", position, value FROM {file} WHERE feature = $feature) JOIN shown USING ("window")
 WHERE position >= start AND position < stop
 """
+
+
+_Shown = TypeVar("_Shown", Example, Passage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +86,8 @@ class FeatureActivity:
             for place in range(n_intervals)
         ]
 
-    def with_values(self, examples: Sequence[Example]) -> list[Example]:
-        """The examples with the activation at every token that they show."""
+    def with_values(self, examples: Sequence[_Shown]) -> list[_Shown]:
+        """The examples, or passages of a document, with the activation at every token that they show."""
         if not examples:
             return []
         spans = {(one.window, one.start, one.start + len(one.tokens)) for one in examples}

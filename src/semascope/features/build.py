@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from semascope.errors import DataError, InputError, MismatchError, NumericalError
 from semascope.features import format
+from semascope.features.building import IndexedText
 from semascope.features.parts import Decoder, spilling_database, write_parts
 from semascope.features.rowgroups import RowGroupWriter
+from semascope.features.sources import SourcesWriter
 from semascope.files import folder_written_atomically
 from semascope.records import Codes, TokenBatch
 
@@ -145,14 +148,16 @@ class IndexBuilder:
         *,
         promoted: Callable[[Tensor], Tensor] | None,
         token_text: Callable[[int], str],
+        sources: Iterable[str] | None = None,
         provenance: Mapping[str, Any],
     ) -> None:
         """Sort the activations, derive the statistics and describe the whole in index.json.
 
         ``promoted`` takes decoder directions [n, D] to logits [n, V]; None at a site outside the residual stream.
+        ``sources``: the source of every document of the text, in order; None when they have but one.
         ``provenance``: what the index was made from, kept as it is. Raises NumericalError when no feature was
-        active, DataError when an activation lies outside the windows that were added, MismatchError when the
-        decoder is of another width.
+        active, DataError when an activation lies outside the windows that were added or there are fewer sources than
+        documents, MismatchError when the decoder is of another width.
         """
         if W_dec_FD.shape[0] != self._n_features:
             raise MismatchError(
@@ -170,9 +175,18 @@ class IndexBuilder:
         decoder = Decoder(W_dec_FD.detach(), promoted)
         with spilling_database(self._folder / "spill") as connection:
             self._check_places(connection)
-            self._tokens |= write_parts(
-                connection, self._folder, self._incoming_file, self._n_active_F, self._n_tokens, decoder
-            )
+            text = IndexedText.read(self._folder / format.WINDOWS_FILE)
+            with SourcesWriter(self._folder, text, repeat("text") if sources is None else sources) as by_source:
+                self._tokens |= write_parts(
+                    connection,
+                    self._folder,
+                    self._incoming_file,
+                    self._n_active_F,
+                    self._n_tokens,
+                    decoder,
+                    text,
+                    [by_source],
+                )
         self._incoming_file.unlink()
         with RowGroupWriter(self._folder / format.TOKENS_FILE, format.TOKENS_SCHEMA, 1 << 16) as writer:
             tokens = sorted(self._tokens)

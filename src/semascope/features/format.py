@@ -6,6 +6,9 @@
       statistics.parquet           one row a feature, dead ones included
       by_token.parquet             the features that fire on each token or promote it
       tokens.parquet               the text of every token that appears anywhere in the index
+      sources.parquet              the sources of the corpus and their tokens
+      documents.parquet            the source of every document, and the windows that it lies in
+      by_source.parquet            how each feature is distributed over the sources
       index.json                   what it was made from, and the rows and bytes of each file; written last
 
 Row groups are sized for one lookup: opening a file costs some 10 µs a row group, so activations come in parts whose
@@ -26,7 +29,7 @@ from semascope.errors import DamagedError, FormatError
 from semascope.files import read_json, write_json
 
 FORMAT = "semascope-features"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99)
 HISTOGRAM_BINS = 20
@@ -37,12 +40,17 @@ FEATURES_PER_PART = 16_384
 ACTIVATIONS_PER_ROW_GROUP = 65_536
 TOKENS_PER_ROW_GROUP = 4_096
 FEATURES_PER_ROW_GROUP = 256
+DOCUMENTS_PER_ROW_GROUP = 1_024
+MOST_SOURCES = 200
 
 INDEX_FILE = "index.json"
 WINDOWS_FILE = "windows.parquet"
 STATISTICS_FILE = "statistics.parquet"
 BY_TOKEN_FILE = "by_token.parquet"
 TOKENS_FILE = "tokens.parquet"
+SOURCES_FILE = "sources.parquet"
+DOCUMENTS_FILE = "documents.parquet"
+BY_SOURCE_FILE = "by_source.parquet"
 
 ACTIVATIONS_SCHEMA = pa.schema(
     [
@@ -77,6 +85,24 @@ STATISTICS_SCHEMA = pa.schema(
     ]
 )
 TOKENS_SCHEMA = pa.schema([("token", pa.int32()), ("text", pa.string())])
+SOURCES_SCHEMA = pa.schema([("source", pa.string()), ("n_tokens", pa.int64())])
+DOCUMENTS_SCHEMA = pa.schema(
+    [
+        ("document", pa.int32()),
+        ("source", pa.int32()),
+        ("first_window", pa.int32()),
+        ("last_window", pa.int32()),
+        ("n_tokens", pa.int32()),
+    ]
+)
+BY_SOURCE_SCHEMA = pa.schema(
+    [
+        ("feature", pa.int32()),
+        ("sources", pa.list_(pa.int32())),
+        ("n_active", pa.list_(pa.int64())),
+        ("masses", pa.list_(pa.float64())),
+    ]
+)
 
 
 def part_file(part: int) -> str:

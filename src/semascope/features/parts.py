@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semascope import progress
 from semascope.features import format
+from semascope.features.building import IndexedText, PartOfActivations
 from semascope.features.decoder import extremes, neighbours, unit_rows
 from semascope.features.rowgroups import RowGroupWriter
 from semascope.features.statistics import part_statistics
@@ -51,6 +52,14 @@ class Decoder:
     promoted: Callable[[Tensor], Tensor] | None
 
 
+class PartWriter(Protocol):
+    """Derives something from the activations, part by part, in the order of the features."""
+
+    def add(self, part: PartOfActivations) -> None:
+        """Take the next part."""
+        ...
+
+
 def write_parts(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
@@ -58,11 +67,13 @@ def write_parts(
     n_active_F: NDArray[np.int64],
     n_tokens: int,
     decoder: Decoder,
+    text: IndexedText,
+    writers: Sequence[PartWriter],
 ) -> set[int]:
     """Sort the activations of ``incoming`` into parts and write statistics.parquet and by_token.parquet.
 
-    Returns the tokens that the decoder promotes or suppresses. Raises NumericalError when a decoder weight is not
-    finite.
+    Every part is then given to the ``writers``. Returns the tokens that the decoder promotes or suppresses. Raises
+    NumericalError when a decoder weight is not finite.
     """
     unit_FD = unit_rows(decoder.W_dec_FD)
     statistics = folder / format.STATISTICS_FILE
@@ -92,6 +103,9 @@ def write_parts(
                     **_neighbour_columns(unit_FD, features),
                 }
             )
+            columns = PartOfActivations.read(file, features, text)
+            for one in writers:
+                one.add(columns)
             for column in ("promoted_tokens", "suppressed_tokens"):
                 named.update(by_logits[column].flatten().unique().to_pylist())
             task.advance(len(features))

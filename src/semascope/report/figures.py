@@ -6,7 +6,6 @@ Lengths are in the units of the view box, which are CSS pixels when the figure i
 from __future__ import annotations
 
 import io
-import math
 import re
 from typing import Any
 
@@ -16,12 +15,13 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from semascope.report.series import averaged, density_bins
 
 _WIDTH, _HEIGHT = 320, 190
 _POINTS_PER_INCH = 72  # Matplotlib's SVG has one unit of the view box for each
 _FONT_SIZE = 11
-_MOST_POINTS = 300
 
 # Matplotlib wants real colours: these stand for what the page puts in their place.
 _INK, _RULE, _SERIES = "#010203", "#010204", "#010205"
@@ -55,7 +55,7 @@ def curve(name: str, tokens: ArrayLike, values: ArrayLike, *, description: str) 
     ``name`` tells the figures of a page apart, and ``description``
     says to people who cannot see it what the figure shows.
     """
-    x, y = _averaged(tokens), _averaged(values)
+    x, y = averaged(tokens), averaged(values)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure()
         axes.plot(x, y, color=_SERIES, linewidth=1.75)
@@ -72,10 +72,8 @@ def curve(name: str, tokens: ArrayLike, values: ArrayLike, *, description: str) 
 
 def density_histogram(name: str, densities: ArrayLike, *, description: str) -> Markup:
     """How many features fire on which share of tokens, on a logarithmic axis."""
-    exponents = np.log10(np.asarray(densities, np.float64))
-    low, high = math.floor(exponents.min()), math.ceil(exponents.max())
-    high = max(high, low + 1)
-    counts, edges = np.histogram(exponents, bins=np.linspace(low, high, 8 * (high - low) + 1))
+    counts, edges = density_bins(densities)
+    low, high = round(edges[0]), round(edges[-1])
     with mpl.rc_context(_STYLE):
         figure, axes = _figure()
         axes.stairs(counts, edges, fill=True, color=_SERIES)
@@ -87,12 +85,6 @@ def density_histogram(name: str, densities: ArrayLike, *, description: str) -> M
         axes.set_xlabel("share of tokens on which a feature fires")
         axes.set_ylabel("features")
         return _svg(figure, name, description)
-
-
-def _averaged(values: ArrayLike) -> NDArray[np.float64]:
-    """At most ``_MOST_POINTS`` averages of consecutive values."""
-    array = np.asarray(values, np.float64)
-    return np.array([part.mean() for part in np.array_split(array, min(len(array), _MOST_POINTS))])
 
 
 def _figure() -> tuple[Figure, Axes]:

@@ -2,7 +2,8 @@
 
 from semascope.runs.card import card
 from semascope.runs.folder import RunFolder
+from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
 from semascope.runs.together import train_together
 
-__all__ = ["Run", "RunFolder", "card", "train_together"]
+__all__ = ["Reading", "Run", "RunFolder", "card", "read", "text_tokens", "train_together"]

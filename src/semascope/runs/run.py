@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 from semascope import progress
 from semascope.activations import ActivationStore, OutlierFilter, harvest
 from semascope.concepts import EMBEDDED_SUITE, ConceptScore, score_concepts
+from semascope.errors import DataError, UnavailableError
 from semascope.evaluation import evaluate_reconstruction
 from semascope.features import FeatureIndex, IndexBuilder
 from semascope.records import ActivationBatch, TokenBatch
@@ -117,6 +118,7 @@ class Run(RunFolder):
                 dictionary.W_dec_FO.detach(),
                 promoted=self.model.promoted if self.output_site.writes_residual else None,
                 token_text=lambda token: token_text(token, tokenizer),
+                sources=self._document_sources(),
                 provenance={
                     "dictionary": str(self.folder / "dictionary"),
                     "model": self.config.model.model_dump(mode="json"),
@@ -143,6 +145,15 @@ class Run(RunFolder):
             tokenizer=self.tokenizer,
         )
         return path
+
+    def _document_sources(self) -> Iterator[str]:
+        """The source of each document in the order of the pass over the text, which is read once more."""
+        try:
+            for document in self.corpus.training():
+                yield document.source
+        except (DataError, UnavailableError) as error:
+            progress.message(f"The text cannot be read again ({error}): the index does not tell its sources apart")
+            yield from repeat("unknown source")
 
     def _activations_to_index(self) -> Iterator[tuple[TokenBatch | None, ActivationBatch]]:
         if self.config.stored:

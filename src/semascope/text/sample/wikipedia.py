@@ -142,6 +142,15 @@ def spanish_wikipedia() -> Iterator[Document]:
         yield Document(first_passage(article["extract"]), "wikipedia-es", frozenset({"wikipedia", "spanish"}))
 
 
+def encyclopedia_names(label: str) -> list[str]:
+    """The titles of English articles with a label, without what tells homonyms apart in brackets."""
+    titles = (
+        one["title"].split(" (")[0] for one in _articles("en-us")
+        if label in wikipedia_labels(one["topic"], one["description"])
+    )  # fmt: skip
+    return list(dict.fromkeys(titles))
+
+
 def wikipedia_in_other_languages() -> Iterator[Document]:
     """French and Spanish introductions of articles that have an English one of the same title, with its labels.
 

@@ -1,0 +1,25 @@
+"""semascope law: fit a scaling study again, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from semascope.cli.terminal import console
+
+
+def law(
+    folder: Annotated[Path, typer.Argument(help="Of 'semascope scaling', also an unfinished one.")],
+) -> None:
+    """Fit the laws to the dictionaries that are there, and print them. Nothing is trained.
+
+    Example: `semascope law scaling/smollm2`
+    """
+    from semascope.cli.laws import law_tables
+    from semascope.scaling import Study
+
+    console.print(law_tables(Study.open(folder).fit()))
+    console.print(f"Written: {escape(str(folder / 'law.json'))}, points.csv, points.json")
