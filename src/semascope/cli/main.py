@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, calibrate, concepts, demo, evaluate, features, index, neurons, report, steer, train
+from semascope.cli import attribute, calibrate, concepts, demo, estimate, evaluate, features, index, neurons, report, steer, train
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched
@@ -60,6 +60,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("estimate")(estimate.estimate)
 app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)
