@@ -55,8 +55,9 @@ class Estimate:
     """What a run takes. Bytes and seconds; ``seconds`` and ``memory`` by stage.
 
     ``memory``: the parts of what one process holds at the peak of a stage. ``step``: seconds of the parts of a training
-    step, each with its share of the calibration. ``exchanged``: bytes that a process receives in a step. ``limit``:
-    what the hardware has for one process. ``advice``: what would fit, where this does not; else empty.
+    step, each times ``step_factor``: what was measured, or is known of the variant, beyond the counts. ``exchanged``:
+    bytes that a process receives in a step. ``limit``: what the hardware has for one process. ``advice``: what would
+    fit, where this does not; else empty.
     """
 
     hardware: str
@@ -68,6 +69,7 @@ class Estimate:
     limit: float
     disk: dict[str, float]
     step: dict[str, float]
+    step_factor: float
     exchanged: dict[str, float]
     exchange_seconds: float
     advice: str = ""
@@ -108,7 +110,7 @@ def estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team 
         hardware: that of each process.
         team: the processes; ConfigError where a batch or the features cannot be divided among them.
     """
-    _check(config, model, team)
+    check(config, model, team)
     found = _estimate(config, model, hardware, team)
     return found if found.fits else _with_advice(found, config, model, hardware, team)
 
@@ -155,7 +157,8 @@ def _estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team
     per_part = {part.name: factor * hardware.step_factor * part.seconds(hardware) for part in parts}
     return Estimate(
         hardware=hardware.name, measured=hardware.measured, processes=team.size, steps=training.steps, seconds=seconds,
-        memory=memory, limit=hardware.memory, disk=disk, step=per_part, exchanged=exchanged, exchange_seconds=exchange,
+        memory=memory, limit=hardware.memory, disk=disk, step=per_part,
+        step_factor=factor * hardware.step_factor, exchanged=exchanged, exchange_seconds=exchange,
     )  # fmt: skip
 
 
@@ -259,7 +262,8 @@ def _item_size(config: RunConfig, hardware: Hardware) -> int:
     return 4 if config.model.dtype == "float32" else 2
 
 
-def _check(config: RunConfig, model: Skeleton, team: Team) -> None:
+def check(config: RunConfig, model: Skeleton, team: Team = Team()) -> None:  # noqa: B008
+    """Raise SiteError or ConfigError where a run of such settings would."""
     context, training = config.corpus.context_tokens, config.training
     for site in config.sites:
         model.width(site)
