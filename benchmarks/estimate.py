@@ -4,8 +4,8 @@
 
 Each case is measured and estimated in one process, and trained and evaluated in another, on a text of made-up words.
 Memory is the peak of that process's resident memory. Times are those of a clock, or with ``--processor-time`` those for
-which the processes had a processor, which is what one thread takes on a machine that nobody else uses: for machines that
-others use too. ``error`` is estimated / taken − 1. ``start`` is taken from a training that is nearly nothing.
+which the processes had a processor: what one thread takes on a machine that nobody else uses, for machines that others
+use too. ``error`` is estimated / taken − 1. ``start`` is taken from a training that is nearly nothing.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 from semascope.config import RunConfig
 from semascope.estimate import Estimate, Team, estimate, known_gpu
+from semascope.estimate.estimate import USABLE
 from semascope.models.skeleton import Skeleton
 
 SIZES = (1 << 20, 1 << 22, 1 << 25)
@@ -48,10 +49,10 @@ def settings(model: Skeleton, features: int) -> RunConfig:
 
 
 def smallest_team(model: Skeleton, features: int) -> Estimate:
-    """On the smallest power of two of GPUs that holds the dictionary."""
+    """On the smallest power of two of GPUs that holds the dictionary in training."""
     for exponent in range(12):
         found = estimate(settings(model, features), model, known_gpu(GPU), Team(1 << exponent))
-        if found.fits:
+        if sum(found.memory["train"].values()) <= USABLE * found.limit:
             return found
     raise AssertionError("no team of 2,048 GPUs holds it")
 
@@ -59,8 +60,8 @@ def smallest_team(model: Skeleton, features: int) -> Estimate:
 def lines() -> Iterator[str]:
     """Markdown."""
     yield (
-        "| width | features | GPUs | features of each | weights | moments | gradients | buffer | model and rest | all of a "
-        "GPU | checkpoint | dictionary |"
+        "| width | features | GPUs | features of each | weights | moments | gradients | buffer | model and rest "
+        "| all of a GPU | checkpoint | dictionary |"
     )
     yield "|" + "---|" * 12
     found = [
@@ -75,13 +76,13 @@ def lines() -> Iterator[str]:
         cells = [f"{held[name] / 1e9:.1f}" for name in named]
         disk = [f"{one.disk[name] / 1e9:,.0f}" for name in ("checkpoint", "dictionary")]
         yield (
-            f"| {width} | {features:,} | {one.processes} | {features // one.processes:,} | {' | '.join(cells)} | {rest / 1e9:.1f} "
-            f"| {one.peak_memory / 1e9:.0f} | {' | '.join(disk)} |"
+            f"| {width} | {features:,} | {one.processes} | {features // one.processes:,} | {' | '.join(cells)} "
+            f"| {rest / 1e9:.1f} | {sum(held.values()) / 1e9:.0f} | {' | '.join(disk)} |"
         )
     yield ""
     yield (
-        "| width | features | GPUs | product | Adam, norm | selection, gathers | exchanges | a step | tokens/s | training | "
-        "harvest | GPU hours | received a token | a step |"
+        "| width | features | GPUs | product | Adam, norm | selection, gathers | exchanges | a step | tokens/s "
+        "| training | harvest | GPU hours | received a token | a step |"
     )
     yield "|" + "---|" * 14
     for width, features, one in found:

@@ -101,9 +101,7 @@ def test_a_model_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
 
 def test_a_step_on_an_h100_takes_what_the_table_in_the_architecture_says() -> None:
     """12.6 ms, of which the product 3.3 and Adam 2.8: D 2304, F 65,536, B 8192, k 64, every feature touched."""
-    rates = dataclasses.replace(
-        known_gpu("h100"), products=750e12, streamed=3.0e12, gathered=5.5e12, searched=5.5e12
-    )
+    rates = dataclasses.replace(known_gpu("h100"), products=750e12, streamed=3.0e12, gathered=5.5e12, searched=5.5e12)
     parts = {part.name: 1e3 * part.seconds(rates) for part in step_parts(shape())}
     assert parts["product"] == pytest.approx(3.3, abs=0.05)
     assert parts["Adam"] == pytest.approx(2.8, abs=0.05)
@@ -226,7 +224,9 @@ def test_measuring_here_gives_rates_and_leaves_nothing(tmp_path: Path, monkeypat
     assert found.start == 3.0
     assert found.gathered == 100 * 32 * 32 * 4
     assert found.model == tiny.block_flops(2, 64) * 1024
-    assert found.step_factor == pytest.approx(1 / step_seconds(step_parts(own), dataclasses.replace(found, step_factor=1)))
+    assert found.step_factor == pytest.approx(
+        1 / step_seconds(step_parts(own), dataclasses.replace(found, step_factor=1))
+    )
 
 
 @pytest.mark.parametrize("name", SHEETS)
@@ -265,5 +265,3 @@ def test_an_estimate_is_json(skeleton: Skeleton) -> None:
     assert read["total_seconds"] == found.total_seconds == sum(s for n, s in found.seconds.items() if n != "index")
     assert read["peak_memory"] == max(sum(m.values()) for n, m in found.memory.items() if n != "index")
     assert read["fits"] is True
-
-

@@ -104,7 +104,9 @@ def _show(found: Estimate, model: str, site: str) -> None:
 
     many = f"{found.processes} processes of " if found.processes > 1 else ""
     how = "measured just now" if found.measured else "arithmetic from its data sheet, not measured"
-    console.print(f"[bold]{escape(model)}[/] at {site}, {found.steps:,} steps, on {many}{found.hardware} [dim]({how})[/]")
+    console.print(
+        f"[bold]{escape(model)}[/] at {site}, {found.steps:,} steps, on {many}{found.hardware} [dim]({how})[/]"
+    )
     table = _table("Time", "Memory of a process")
     for stage, seconds in found.seconds.items():
         held = found.memory.get(stage)

@@ -14,7 +14,20 @@ from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from semascope.cli import attribute, calibrate, concepts, demo, estimate, evaluate, features, index, neurons, report, steer, train
+from semascope.cli import (
+    attribute,
+    calibrate,
+    concepts,
+    demo,
+    estimate,
+    evaluate,
+    features,
+    index,
+    neurons,
+    report,
+    steer,
+    train,
+)
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError, SemascopeError
 from semascope.launch import launched

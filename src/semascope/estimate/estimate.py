@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
 from typing import Any
 
 from semascope.activations.streams import SAMPLE
@@ -54,7 +53,7 @@ class Team:
 class Estimate:
     """What a run takes. Bytes and seconds; ``seconds`` and ``memory`` by stage.
 
-    ``memory``: the parts of what one process holds at the peak of a stage. ``step``: seconds of the parts of a training
+    ``memory``: the parts of what the first process holds at the peak of a stage; the others have no more. ``step``: seconds of the parts of a training
     step, each times ``step_factor``: what was measured, or is known of the variant, beyond the counts. ``exchanged``:
     bytes that a process receives in a step. ``limit``: what the hardware has for one process. ``advice``: what would
     fit, where this does not; else empty.
@@ -101,7 +100,7 @@ class Estimate:
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-def estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team = Team()) -> Estimate:  # noqa: B008
+def estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team = Team()) -> Estimate:
     """What ``semascope train`` and ``index`` will take.
 
     Args:
@@ -115,7 +114,7 @@ def estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team 
     return found if found.fits else _with_advice(found, config, model, hardware, team)
 
 
-def step_shape(config: RunConfig, model: Skeleton, team: Team = Team(), *, fast: bool) -> StepShape:  # noqa: B008
+def step_shape(config: RunConfig, model: Skeleton, team: Team = Team(), *, fast: bool) -> StepShape:
     """What one process has of a step."""
     training = config.training
     widths = [model.width(site) for site in config.sites]
@@ -145,7 +144,12 @@ def _estimate(config: RunConfig, model: Skeleton, hardware: Hardware, team: Team
         item=item,
     )
     memory = stage_memory(
-        config, sizes, shape, stored_width=stored_width, tokens_per_pass=_tokens_per_pass(config), on_gpu=hardware.on_gpu
+        config,
+        sizes,
+        shape,
+        stored_width=stored_width,
+        tokens_per_pass=_tokens_per_pass(config),
+        on_gpu=hardware.on_gpu,
     )
     disk = disk_space(config, features=training.features, widths=(shape.width, shape.output_width),
                       stored_width=stored_width, entries=shape.entries)  # fmt: skip
@@ -262,7 +266,7 @@ def _item_size(config: RunConfig, hardware: Hardware) -> int:
     return 4 if config.model.dtype == "float32" else 2
 
 
-def check(config: RunConfig, model: Skeleton, team: Team = Team()) -> None:  # noqa: B008
+def check(config: RunConfig, model: Skeleton, team: Team = Team()) -> None:
     """Raise SiteError or ConfigError where a run of such settings would."""
     context, training = config.corpus.context_tokens, config.training
     for site in config.sites:

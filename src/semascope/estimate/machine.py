@@ -134,15 +134,17 @@ def _model_rate(config: RunConfig, model: Skeleton, settings: Settings, timed: T
     return model.block_flops(blocks, context) * tokens_BT.numel() / seconds
 
 
-def _step_factor(
-    config: RunConfig, model: Skeleton, rates: Hardware, device: torch.device, timed: Timed
-) -> float:
+def _step_factor(config: RunConfig, model: Skeleton, rates: Hardware, device: torch.device, timed: Timed) -> float:
     """How much longer a step of a smaller dictionary takes than its parts."""
     widths = [model.width(site) for site in config.sites]
     batch = config.training.batch_tokens
     most = max(LEAST_STEP_FEATURES, int(STEP_OPERATIONS / (2 * batch * widths[0])))
     smaller = config.training.model_copy(update={"features": min(config.training.features, most)})
-    shape = step_shape(config.model_copy(update={"training": smaller}), model, fast=config.training.resolved(device).precision == "fast")
+    shape = step_shape(
+        config.model_copy(update={"training": smaller}),
+        model,
+        fast=config.training.resolved(device).precision == "fast",
+    )
     outputs = slice(widths[0], sum(widths)) if config.output_site is not None else None
     x_BD = torch.randn(batch, sum(widths), device=device)
     with tempfile.TemporaryDirectory() as folder:

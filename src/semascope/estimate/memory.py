@@ -45,11 +45,15 @@ class Sizes:
 def stage_memory(
     config: RunConfig, sizes: Sizes, step: StepShape, *, stored_width: int, tokens_per_pass: int, on_gpu: bool
 ) -> dict[str, dict[str, float]]:
-    """By stage, the parts of what one process holds at its peak, in bytes; on a GPU, of the GPU's memory."""
+    """By stage, the parts of what the first process holds at its peak, in bytes; on a GPU, of the GPU's memory.
+
+    Features are divided in training alone: the first process saves, evaluates and indexes the whole dictionary. It
+    assembles it in the memory of the host.
+    """
     training = config.training
-    weights = step.features * (step.width + step.output_width + 1) * FLOAT
-    if config.skip:
-        weights += step.width * step.output_width * FLOAT
+    per_feature = (step.width + step.output_width + 1) * FLOAT
+    skip = step.width * step.output_width * FLOAT if config.skip else 0
+    weights, whole = step.features * per_feature + skip, training.features * per_feature + skip
     gradients = step.touched * (step.width + step.output_width) * FLOAT
     rows = step.batch * (step.width + step.output_width) * FLOAT
     always = {"context": float(CUDA_CONTEXT)} if on_gpu else {"libraries": float(LIBRARIES), "text": float(TEXT)}
@@ -76,17 +80,19 @@ def stage_memory(
         **buffer,
     }
     # The saved dictionary is a copy, and its encoder is turned over.
-    save = {"weights": weights, "saved copy": weights, "turned over": weights / 2, "kept for reuse": recycled, **buffer}
+    save = {"weights": weights, "saved copy": whole, "turned over": whole / 2, "kept for reuse": recycled, **buffer}
+    if whole > weights:
+        save = {"weights": weights, **buffer} if on_gpu else save | {"whole dictionary": whole}
     logits = min(LOGITS_AT_ONCE, config.evaluation.ce_tokens * sizes.vocabulary)
     evaluate = {
-        "weights": weights if on_gpu else 2 * weights,
+        "weights": whole,
         "logits": float(LOGITS_TENSORS * FLOAT * logits),
         "forward pass": forward,
         "kept for reuse": 0.0 if on_gpu else recycled,
         **({} if on_gpu else buffer if config.stored else {}),
     }
     index = {
-        "weights": weights if on_gpu else 3 * weights,
+        "weights": whole if on_gpu else 2 * whole,
         "activations": float(DATABASE + 4 * CHUNK_ELEMENTS * FLOAT),
     }
     everywhere = {"model": sizes.model}
@@ -97,5 +103,3 @@ def stage_memory(
         "evaluate": {**always, **everywhere, **evaluate},
         "index": {**always, **everywhere, **index},
     }
-
-
