@@ -53,10 +53,10 @@ class Team:
 class Estimate:
     """What a run takes. Bytes and seconds; ``seconds`` and ``memory`` by stage.
 
-    ``memory``: the parts of what the first process holds at the peak of a stage; the others have no more. ``step``: seconds of the parts of a training
-    step, each times ``step_factor``: what was measured, or is known of the variant, beyond the counts. ``exchanged``:
-    bytes that a process receives in a step. ``limit``: what the hardware has for one process. ``advice``: what would
-    fit, where this does not; else empty.
+    ``memory``: the parts of what the first process holds at the peak of a stage; the others have no more. ``step``:
+    seconds of the parts of a training step, each times ``step_factor``: what was measured, or is known of the variant,
+    beyond the counts. ``exchanged``: bytes that a process receives in a step. ``limit``: what the hardware has for one
+    process. ``advice``: what would fit, where this does not; else empty.
     """
 
     hardware: str

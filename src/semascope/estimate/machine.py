@@ -47,7 +47,9 @@ def measure_here(
     """The rates of this machine's CPU, or its first GPU, for a run of these sizes; takes some seconds.
 
     ``start``: seconds that a command takes before it begins to work. ``clock``: `time.process_time` tells, of one
-    thread on a machine that others use, what it would do undisturbed. Raises what `estimate` does for settings that no run can have.
+    thread on a machine that others use, what it would do undisturbed.
+
+    Raises what `estimate` does for settings that no run can have.
     """
     check(config, model)
     timed = partial(_least_seconds, clock=clock)

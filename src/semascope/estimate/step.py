@@ -112,8 +112,9 @@ def step_seconds(parts: Sequence[Part], hardware: Hardware) -> float:
 
 
 def exchanged_bytes(shape: StepShape, variant: VariantConfig, feature_parts: int, row_parts: int) -> dict[str, float]:
-    """What one process receives in a step, in bytes; no feature is dead (docs/ARCHITECTURE.md, "More than one process").
+    """What one process receives in a step, in bytes, while no feature is dead.
 
+    As in docs/ARCHITECTURE.md, "More than one process".
     An all-reduce over n processes counts as 2 (n − 1) / n times its tensor.
     """
     s, n, m = shape, feature_parts, row_parts
