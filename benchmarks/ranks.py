@@ -4,8 +4,10 @@
 
 A step is that of `semascope.training`: loss, gradients, clipping, Adam, firing record, statistics. ``bytes_per_token``:
 what one process receives, by kind of exchange, counted from the tensors (an all-reduce over n processes as 2 (n − 1) /
-n times its tensor), over the tokens of the batch. ``formula``: the same from docs/ARCHITECTURE.md, for topk where no
-feature is dead. Processes of one machine share its cores, so times on a small one say little about many.
+n times its tensor), over the tokens of the batch. ``formula``: the large ones of them as `semascope.estimate` counts
+them, where no feature is dead. ``grown_gb``: by how much the first process's peak of memory grew with its part of the
+dictionary and the steps, in GB of 10⁹ bytes, and ``grown_formula`` what `semascope.estimate` counts for it. Processes
+of one machine share its cores, so times on a small one say little about many.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import socket
 import statistics
 import tempfile
@@ -23,6 +26,9 @@ from typing import Any
 
 import torch
 
+from semascope.config import RunConfig
+from semascope.estimate.memory import Sizes, stage_memory
+from semascope.estimate.step import StepShape, exchanged_bytes, touched_features
 from semascope.sae import VARIANTS
 from semascope.training import Columns, Trainer, TrainingConfig
 from semascope.training.distributed import Mesh, joined
@@ -35,6 +41,7 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, Any] | None:
         variant=VARIANTS[variant]().with_l0(options.l0), features=options.features, batch_tokens=options.batch
     )
     x_BD = torch.randn(options.batch, options.width, generator=torch.Generator().manual_seed(0))
+    before = held_bytes()
     with joined(data_parallel=options.data_parallel) as team, tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, Columns(slice(0, options.width)), folder=Path(folder), team=team)
         trainer.initialize(x_BD)
@@ -51,10 +58,19 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, Any] | None:
         if isinstance(team, Mesh):
             received = dict(team.bytes_received)
         team.wait()
-        parts, rows = team.feature_parts, team.row_parts
+        parts, rows, grown = team.feature_parts, team.row_parts, held_bytes()
     if not team.first:
         return None
-    per_row = options.width * 2 * (parts - 1) / parts + options.l0 * (parts - 1)
+    own_l0, own_features = options.l0 / parts, options.features / parts
+    shape = StepShape(
+        options.batch / rows, own_features, options.width, options.width, options.l0, own_l0,
+        touched_features(own_features, options.batch * own_l0), fast=trainer.config.precision == "fast",
+    )  # fmt: skip
+    counted = exchanged_bytes(shape, config.variant, parts, rows)
+    held = stage_memory(
+        RunConfig(site="resid_post.0", training=config), Sizes(0, 0, 0, 0, 0), shape,
+        stored_width=options.width, tokens_per_pass=0, on_gpu=False,
+    )["train"]  # fmt: skip
     return {
         "variant": variant,
         "ranks": team.size,
@@ -66,9 +82,16 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, Any] | None:
         "threads": options.threads,
         "step_ms": round(1e3 * statistics.median(seconds), 1),
         "bytes_per_token": {kind: round(count / options.batch, 1) for kind, count in received.items()},
-        "formula": round(4 * per_row / rows, 1) if variant == "topk" and rows == 1 else None,
+        "formula": {name: round(count / options.batch, 1) for name, count in counted.items()},
+        "grown_gb": round((grown - before) / 1e9, 2),
+        "grown_formula": round(sum(held[name] for name in ("weights", "moments", "gradients", "activations")) / 1e9, 2),
         "tokens_per_second": round(options.batch / statistics.median(seconds)),
     }
+
+
+def held_bytes() -> float:
+    """The most that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def process(rank: int, size: int, port: int, variant: str, options: argparse.Namespace) -> None:

@@ -28,6 +28,7 @@ ORDER = [
     {"source"},
     {"runs"},
     {"sweeps"},
+    {"estimate"},
     {"scaling"},
     {"recipes"},
     {"catalog"},

@@ -25,8 +25,8 @@ from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "train", "eval", "index", "features", "label", "serve", "concepts", "completeness", "find", "specificity",
-    "monitor", "compare-texts", "steer", "calibrate", "attribute", "neurons", "report", "scaling", "law",
+    "demo", "train", "estimate", "eval", "index", "features", "label", "serve", "concepts", "completeness", "find",
+    "specificity", "monitor", "compare-texts", "steer", "calibrate", "attribute", "neurons", "report", "scaling", "law",
 )  # fmt: skip
 
 
@@ -106,6 +106,15 @@ def test_a_server_says_where_it_is_and_ends_at_once(run: Path) -> None:
         server.send_signal(signal.SIGINT)
     assert server.communicate(timeout=60)[1] == ""
     assert server.returncode == 0
+def test_an_estimate_is_told_to_people_and_to_programs() -> None:
+    arguments = ["estimate", "tiny", "--layer", "1", "--features", "64G", "--hardware", "h100"]
+    shown = semascope_(*arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "does not fit" in shown.output
+    assert "arithmetic from its data sheet" in shown.output
+    given = json.loads(semascope_(*arguments, "--json").output)
+    assert given["fits"] is False
+    assert given["advice"] in " ".join(shown.output.split())
 
 
 def test_steering_shows_both_texts(run: Path) -> None:
@@ -249,6 +258,10 @@ def test_settings_of_variants_come_from_options() -> None:
             ],
             "ended",
         ),
+        (["estimate", "tiny", "--layer", "9"], "layer from 0 to 3"),
+        (["estimate", "tiny", "--layer", "1", "--hardware", "abacus"], "'abacus'"),
+        (["estimate", "tiny", "--layer", "1", "--context", "4000"], "4000"),
+        (["estimate", "tiny", "--layer", "1", "--processes", "3", "--data-parallel", "2"], "in 2 parts"),
         (["features", "{run}", "99999"], "99999"),
         (["features", "{run}", "--sort", "beauty"], "beauty"),
         (["attribute", "nowhere", "Text", "--target", "a"], "holds no run.json"),

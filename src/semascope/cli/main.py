@@ -21,6 +21,7 @@ from semascope.cli import (
     completeness,
     concepts,
     demo,
+    estimate,
     evaluate,
     features,
     find,
@@ -81,6 +82,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("estimate")(estimate.estimate)
 app.command("eval")(evaluate.evaluate)
 app.command("index")(index.index)
 app.command("features")(features.features)

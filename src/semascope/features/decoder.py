@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semascope.errors import NumericalError
 
-_CHUNK_ELEMENTS = 1 << 24
+CHUNK_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,5 +88,5 @@ def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tenso
 
 
 def _chunks(features: range, n_columns: int) -> list[range]:
-    size = max(1, _CHUNK_ELEMENTS // n_columns)
+    size = max(1, CHUNK_ELEMENTS // n_columns)
     return [features[start : start + size] for start in range(0, len(features), size)]

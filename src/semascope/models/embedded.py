@@ -9,6 +9,7 @@ import io
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,17 @@ _SOURCE = "source.json"
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A language model in packages: the path of the GGUF file, or of each piece of it, in its wheel."""
+    """A language model in packages: the path of the GGUF file, or of each piece of it, in its wheel.
+
+    ``sizes``: what decides its shape in the configuration of Transformers, known before anything is fetched.
+    """
 
     name: str
     title: str
     licence: str
     pieces: tuple[tuple[Package, str], ...]
     gguf_sha256: str
+    sizes: Mapping[str, Any]
 
     @property
     def revision(self) -> str:
@@ -61,6 +66,17 @@ MODELS = (
             ),
         ),
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sizes={
+            "model_type": "llama",
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "vocab_size": 49_152,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
     ),
     EmbeddedModel(
         name="gemma3-270m",
@@ -73,6 +89,18 @@ MODELS = (
             _gemma_piece(3, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"),
         ),
         gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        sizes={
+            "model_type": "gemma3_text",
+            "hidden_size": 640,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 18,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 256,
+            "vocab_size": 262_144,
+            "max_position_embeddings": 32_768,
+            "tie_word_embeddings": True,
+        },
     ),
 )
 

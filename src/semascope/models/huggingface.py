@@ -25,6 +25,12 @@ _CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "max_sequence_length
 _UNDECLARED_CONTEXT = 2048
 
 
+def longest_context(text_config: Any) -> int:
+    """The longest window that a configuration of Transformers allows, in tokens."""
+    declared = (getattr(text_config, name, None) for name in _CONTEXT_NAMES)
+    return next((int(limit) for limit in declared if limit), _UNDECLARED_CONTEXT)
+
+
 class _AllRead(Exception):  # noqa: N818  # it ends a forward pass that has done its work
     """Every site that was asked for has been read."""
 
@@ -66,8 +72,7 @@ class HuggingFaceModel:
 
     @property
     def context_limit(self) -> int:
-        declared = (getattr(self._config, name, None) for name in _CONTEXT_NAMES)
-        return next((int(limit) for limit in declared if limit), _UNDECLARED_CONTEXT)
+        return longest_context(self._config)
 
     @property
     def device(self) -> torch.device:

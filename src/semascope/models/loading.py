@@ -80,7 +80,7 @@ def _weights(
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise _explained(error, name, revision) from error
+        raise explained(error, name, revision) from error
     wrapped, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise ModelError(
@@ -90,7 +90,8 @@ def _weights(
     return cast(PreTrainedModel, wrapped.to(settings.device))
 
 
-def _explained(error: Exception, name: str, revision: str | None) -> SemascopeError:
+def explained(error: Exception, name: str, revision: str | None) -> SemascopeError:
+    """What an error of Transformers or the hub, while it read a model, means for whoever asked for that model."""
     causes = list(_causes(error))
 
     def caused_by(*kinds: type[Exception]) -> bool:

@@ -15,10 +15,10 @@ NAME = "tiny"
 _SEED = 0
 
 
-def load_tiny(settings: Settings) -> HuggingFaceModel:
-    """A Llama of 4 layers and width 32 over bytes, with the same random weights on every machine."""
+def tiny_config() -> LlamaConfig:
+    """A Llama of 4 layers and width 32 over bytes."""
     tokenizer = ByteTokenizer()
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=tokenizer.vocabulary,
         hidden_size=32,
         intermediate_size=64,
@@ -29,9 +29,14 @@ def load_tiny(settings: Settings) -> HuggingFaceModel:
         bos_token_id=None,
         eos_token_id=tokenizer.separator_id,
     )
+
+
+def load_tiny(settings: Settings) -> HuggingFaceModel:
+    """The model of `tiny_config`, with the same random weights on every machine."""
+    tokenizer = ByteTokenizer()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(_SEED)
-        wrapped = LlamaForCausalLM(config)
+        wrapped = LlamaForCausalLM(tiny_config())
         for parameter in wrapped.parameters():
             # Norms keep their weights of 1; matrices keep the scale of what goes through them.
             if parameter.dim() == 2:

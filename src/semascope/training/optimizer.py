@@ -68,6 +68,11 @@ class RowAdam:
             parameter.grad = None
         return norm
 
+    def release(self) -> None:
+        """Give the memory of the moments back, when the last step is done."""
+        for tensors in (self._means, self._squares, self._steps):
+            tensors.clear()
+
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts by name, from which `restore` goes on."""
         kinds = {"mean": self._means, "square": self._squares, "steps": self._steps}

@@ -64,7 +64,7 @@ class Trainer:
                 raise ConfigError(
                     f"{count} {what} cannot be divided among {parts} processes: ask for more, or start fewer"
                 )
-        self.autoencoder = self._build(self.held)
+        self.autoencoder = self._build(self.held, device)
         self.autoencoder.team = team
         self.optimizer = RowAdam(
             self.autoencoder.named_parameters(),
@@ -144,14 +144,19 @@ class Trainer:
         self.firing.tokens_seen = int(progress["tokens_seen"])
 
     def whole(self, weights: Callable[[], Mapping[str, Tensor]]) -> SparseAutoencoder:
-        """The whole dictionary; ``weights`` reads those of all features, where this process has a part of them."""
+        """The whole dictionary, after the last step: the optimizer's memory is given back.
+
+        ``weights`` reads those of all features, where this process has a part of them; together they may be more than
+        a GPU holds, so they stay in the memory of the host.
+        """
+        self.optimizer.release()
         if self.team.feature_parts == 1:
             return self.autoencoder
-        autoencoder = self._build(None)
+        autoencoder = self._build(None, device="cpu")
         autoencoder.load_state_dict(weights())
         return autoencoder
 
-    def _build(self, held: tuple[int, int] | None) -> SparseAutoencoder:
+    def _build(self, held: tuple[int, int] | None, device: torch.device | str) -> SparseAutoencoder:
         config, inputs, outputs = self.config, self.columns.inputs, self.columns.outputs
         assert config.precision != "auto"
         autoencoder = build(
@@ -161,7 +166,7 @@ class Trainer:
             output_width=outputs.stop - outputs.start if outputs else None,
             skip=self.columns.skip,
             held=held,
-            device=self.device,
+            device=device,
         )
         autoencoder.precision = config.precision
         return autoencoder
