@@ -28,6 +28,8 @@ from semascope.training.checkpoints import LEAST_SECONDS_BETWEEN, SHARE_OF_TIME
 
 # Of the memory of a process, this share may be planned with.
 USABLE = 0.95
+# Into so many parts of the features an advice goes.
+MOST_PARTS = 4096
 # Passes of an evaluation over the whole model, and numbers that it reads or writes for each logit of them.
 EVALUATION_PASSES, READS_OF_LOGITS = 3, 12
 # How often the start of a training reads its sample: 50 iterations of a geometric median, four times each.
@@ -226,9 +228,12 @@ def _with_advice(found: Estimate, config: RunConfig, model: Skeleton, hardware: 
         return _estimate(fewer, model, hardware, Team(parts, team.row_parts)).fits
 
     features = config.training.features
-    more = next((n for n in range(team.feature_parts + 1, 4097) if n <= features and fits(features, n)), None)
-    if more is not None:
-        advice.append(f"{more * team.row_parts:,} processes of such memory")
+    few, many = team.feature_parts, min(features, MOST_PARTS)
+    if few < many and fits(features, many):
+        while many - few > 1:
+            middle = (few + many) // 2
+            few, many = (few, middle) if fits(features, middle) else (middle, many)
+        advice.append(f"{many * team.row_parts:,} processes of such memory")
     least, most = 0, features  # fits at the one, not at the other
     while most - least > max(1, most // 200):
         middle = (least + most) // 2

@@ -95,7 +95,7 @@ class Skeleton:
 
     def block_parameters(self, blocks: int) -> int:
         """Those of the first blocks."""
-        return sum(p.numel() for block in self._sites.blocks[:blocks] for p in block.parameters())
+        return sum(self._parameters_of_blocks[:blocks])
 
     def block_flops(self, blocks: int, context: int) -> float:
         """Operations a token in the first blocks, in windows of ``context`` tokens.
@@ -107,8 +107,7 @@ class Skeleton:
         attended = min(context, getattr(self._config, "sliding_window", None) or context)
         heads = self._config.num_attention_heads
         head_width = getattr(self._config, "head_dim", None) or self.residual_width // heads
-        weights = sum(self._active_parameters(block) for block in self._sites.blocks[:blocks])
-        return 2.0 * weights + 2.0 * blocks * attended * heads * head_width
+        return 2.0 * sum(self._active_parameters[:blocks]) + 2.0 * blocks * attended * heads * head_width
 
     @property
     def unembedding_flops(self) -> float:
@@ -135,7 +134,16 @@ class Skeleton:
             raise ModelError(f"'{self.name}' is no causal language model of Transformers ({type(built).__name__})")
         return built
 
-    def _active_parameters(self, block: nn.Module) -> float:
+    @cached_property
+    def _parameters_of_blocks(self) -> list[int]:
+        return [sum(p.numel() for p in block.parameters()) for block in self._sites.blocks]
+
+    @cached_property
+    def _active_parameters(self) -> list[float]:
+        """Of each block, the weights that a token goes through."""
+        return [self._active_in(block) for block in self._sites.blocks]
+
+    def _active_in(self, block: nn.Module) -> float:
         chosen = getattr(self._config, "num_experts_per_tok", None)
         there = getattr(self._config, "num_local_experts", None) or getattr(self._config, "num_experts", None)
         share = chosen / there if chosen and there else 1.0
