@@ -5,18 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint install install-dev check compat peers clean
+.PHONY: demo test lint install install-dev web chromium check compat peers clean
 
 demo: $(VENV)/.installed
 	$(BIN)/semascope demo --out $(RUN)
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev chromium
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python web/build.py check
 
 check: lint test
 
@@ -35,6 +36,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed
+
+# The browser application; installing builds it too, but only when it is installed.
+web: $(VENV)/.installed-dev
+	$(BIN)/python web/build.py
+
+# The tests of the browser application drive a Chromium: Debian's, or else the one that Playwright downloads.
+chromium: $(VENV)/.installed-dev
+	@command -v chromium || command -v google-chrome \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes chromium; } \
+	|| $(BIN)/playwright install chromium \
+	|| echo "There is no Chromium, and none could be installed: the tests of the browser application cannot run."
 
 # SAELens, from an environment of its own, reads what Semascope saves.
 SAELENS := .venv-saelens
@@ -61,4 +73,4 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt benchmarks/peers/requirem
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SAELENS) $(PEERS) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(SAELENS) $(PEERS) build dist web/node_modules src/semascope/server/static .pytest_cache .ruff_cache

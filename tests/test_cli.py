@@ -25,8 +25,8 @@ from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "train", "eval", "index", "features", "label", "serve", "concepts", "steer", "calibrate", "attribute",
-    "neurons", "report",
+    "demo", "train", "eval", "index", "features", "label", "serve", "concepts", "completeness", "find", "specificity",
+    "monitor", "compare-texts", "steer", "calibrate", "attribute", "neurons", "report", "scaling", "law",
 )  # fmt: skip
 
 

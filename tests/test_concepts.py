@@ -5,47 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from digits import DIGITS, MODEL, SITE, dictionary_with_a_digit_feature, documents, reader
 
 from semascope.activations import OutlierFilter
-from semascope.concepts import EMBEDDED_SUITE, Concept, read_suite, score_concepts, suite_names
+from semascope.concepts import EMBEDDED_SUITE, Concept, TextReader, read_suite, score_concepts, suite_names
 from semascope.concepts.auc import auc, auc_interval, chance_of
-from semascope.concepts.pooled import pool_texts
 from semascope.errors import DataError
-from semascope.models import load_model
-from semascope.records import Document, Site
-from semascope.sae import L1Config, SparseAutoencoder, build
-
-MODEL, SITE, WIDTH = load_model("tiny", precision="full"), Site(0, "resid_pre"), 32
-DIGITS = Concept("Digits", "digits")
-
-
-def documents(n: int = 60) -> list[Document]:
-    """Texts of letters; every second one carries digits."""
-    generator = random.Random(0)
-    made: list[Document] = []
-    for i in range(n):
-        letters = generator.choices("abcdefghij ", k=30)
-        if i % 2:
-            letters[10:20] = generator.choices("0123456789", k=10)
-        made.append(Document("".join(letters), "test", frozenset({"digits"} if i % 2 else {"letters"})))
-    return made
-
-
-def embeddings_of(text: str) -> Tensor:
-    return MODEL.activations(torch.tensor([MODEL.tokenizer.encode([text])[0]]), SITE)[0]
-
-
-def dictionary_with_a_digit_feature(feature: int = 7) -> SparseAutoencoder:
-    """At the embeddings, where a linear feature can be 1 on every digit; the other features fire on one letter each."""
-    autoencoder = build(L1Config(), width=WIDTH, features=20)
-    letter_of_feature = torch.eye(11)[torch.arange(20) % 11]
-    wanted = torch.cat([torch.zeros(10, 20), letter_of_feature.T])
-    wanted[:, feature] = torch.tensor([1.0] * 10 + [0.0] * 11)
-    embeddings = torch.cat([embeddings_of("0123456789"), embeddings_of("abcdefghij ")])
-    with torch.no_grad():
-        autoencoder.W_enc_FD.copy_((torch.linalg.pinv(embeddings) @ (wanted - 0.01)).T)
-    return autoencoder
+from semascope.records import Document
 
 
 def test_auc_counts_ties_half_and_equals_its_definition() -> None:
@@ -77,7 +43,7 @@ def test_the_auc_interval_holds_the_auc_and_shrinks_with_more_texts() -> None:
 def test_pooling_is_the_same_in_a_batch_of_other_lengths_as_alone() -> None:
     autoencoder = dictionary_with_a_digit_feature()
     texts = [MODEL.tokenizer.encode([text])[0] for text in ("abc 123", "a much longer text about nothing, 42", "xy")]
-    maxima, means = pool_texts(MODEL, SITE, autoencoder, texts)
+    maxima, means = TextReader(MODEL, SITE, autoencoder).pool(texts)
     for row, ids in enumerate(texts):
         x = MODEL.activations(torch.tensor([ids]), SITE)
         kept = x[OutlierFilter([x[:, 1:].norm(dim=2).median().item()] * 64).keep(x)]
@@ -86,7 +52,7 @@ def test_pooling_is_the_same_in_a_batch_of_other_lengths_as_alone() -> None:
 
 
 def test_a_planted_feature_is_found_and_beats_random_ones() -> None:
-    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    [score] = score_concepts(reader(), documents(), [DIGITS])
     assert score.feature == 7
     assert score.auc > 0.95
     assert score.interval[0] <= score.auc <= score.interval[1]
@@ -99,7 +65,7 @@ def test_with_shuffled_labels_nothing_is_found() -> None:
     labels = [document.labels for document in documents()]
     random.Random(1).shuffle(labels)
     shuffled = [Document(d.text, d.source, given) for d, given in zip(documents(), labels, strict=True)]
-    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), shuffled, [DIGITS])
+    [score] = score_concepts(reader(), shuffled, [DIGITS])
     assert score.auc < 0.8
     assert score.interval[0] < 0.5
 
@@ -120,10 +86,10 @@ def test_concepts_are_told_apart_among_the_texts_that_they_name() -> None:
 
 
 def test_concepts_without_enough_texts_are_left_out_and_none_at_all_is_an_error() -> None:
-    scores = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS, *EMBEDDED_SUITE])
+    scores = score_concepts(reader(), documents(), [DIGITS, *EMBEDDED_SUITE])
     assert [score.concept for score in scores] == ["Digits"]
     with pytest.raises(DataError, match="none of the concepts person, city"):
-        score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), EMBEDDED_SUITE)
+        score_concepts(reader(), documents(), EMBEDDED_SUITE)
 
 
 def test_chance_is_the_mann_whitney_test_and_keeps_its_level() -> None:
@@ -140,23 +106,23 @@ def test_chance_is_the_mann_whitney_test_and_keeps_its_level() -> None:
 
 
 def test_a_planted_feature_exists_and_among_shuffled_labels_none_does() -> None:
-    [planted] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    [planted] = score_concepts(reader(), documents(), [DIGITS])
     assert planted.exists
     assert planted.p_value < 0.001
     labels = [document.labels for document in documents()]
     random.Random(1).shuffle(labels)
     shuffled = [Document(d.text, d.source, given) for d, given in zip(documents(), labels, strict=True)]
-    [nothing] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), shuffled, [DIGITS])
+    [nothing] = score_concepts(reader(), shuffled, [DIGITS])
     assert not nothing.exists
 
 
 def test_specificity_is_against_the_sisters() -> None:
     concept = Concept("Digits", "digits", sisters=("letters",))
-    [score] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [concept])
+    [score] = score_concepts(reader(), documents(), [concept])
     assert score.specificity is not None
     assert score.specificity > 0.95
     assert score.sister_texts == 15  # the half of the letters that did not choose the feature
-    [without] = score_concepts(MODEL, SITE, dictionary_with_a_digit_feature(), documents(), [DIGITS])
+    [without] = score_concepts(reader(), documents(), [DIGITS])
     assert without.specificity is None
     assert (without.feature, without.auc) == (score.feature, score.auc)
 

@@ -200,7 +200,7 @@ def test_every_dictionary_of_a_budget_costs_what_the_budget_says(corpus: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budgets": (1e5,)}, r"a budget of 1e\+05 FLOP at width 32 trains .*4 are needed: choose other budgets"),
+        ({"budgets": (1e5,)}, r"a budget of 1e05 FLOP at width 32 trains .*4 are needed: choose other budgets"),
         ({"budgets": (1e15,)}, "needs more than 6,000 activations shown 4 times"),
         ({"features": (16, 32, 64)}, "3 of the widths 16, 32, 64 are among them, and 4 are needed"),
         ({"budgets": (3.2e7, 3.2e7)}, "the budgets 3.2e.07, 3.2e.07 name one twice"),
@@ -246,6 +246,9 @@ def test_a_study_goes_on_where_it_was_interrupted_and_fits_what_is_there(
     assert law.missing == 0
     assert len(law.points) == 8
     assert Law.read(tmp_path / "study") == law
+    page = study.report(law).read_text()
+    assert all(point.run in page for point in law.points)
+    assert page.count('role="img"') == len(list((tmp_path / "study/figures").glob("*.png"))) == 6
     assert (tmp_path / "study/points.csv").read_text().count("\n") == 9
     assert len(read_json(tmp_path / "study/points.json")["points"]) == 8
 

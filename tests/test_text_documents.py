@@ -55,6 +55,11 @@ def test_a_json_list(tmp_path: Path) -> None:
     assert read(write(tmp_path / "rows.json", '[{"text": "é"}, {"text": "b"}]')) == ["é", "b"]
 
 
+def test_csv_with_labels(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", 'text,labels\n"a, b\nc","x, y"\nd,\n')
+    assert list(read_documents(source)) == [Document("a, b\nc", source, frozenset({"x", "y"})), Document("d", source)]
+
+
 def test_parquet_with_labels(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     table = pyarrow.table({"text": ["a", None, "c"], "other": [1, 2, 3], "labels": [["x"], [], None]})
@@ -82,7 +87,10 @@ def test_the_name_sample_is_the_embedded_sample(monkeypatch: pytest.MonkeyPatch)
         ("a.txt", " \n\n ", r"holds no text"),
         ("a.jsonl", "", r"holds no text"),
         ("a.parquet", b"PAR1 no", r"is no readable Parquet file"),
-        ("a.csv", "text\na", r"unknown suffix '\.csv': expected one of \.txt, \.md, \.jsonl, \.json, \.parquet"),
+        ("a.csv", "text,label\na,b,c\n", r"line 2 has another number of cells than the heading's 2"),
+        ("a.csv", "body\na\n", r"line 2 has no field 'text': it has body"),
+        ("a.csv", 'text\n"a\n', r"is not CSV"),
+        ("a.xml", "<a/>", r"unknown suffix '\.xml': expected one of \.txt, \.md, \.jsonl, \.json, \.csv, \.parquet"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:

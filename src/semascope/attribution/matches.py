@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from semascope.errors import DataError
+from semascope.evaluation import wilson_interval
 
 THRESHOLD = 0.3
 """The correlation up to which the paper counts a feature as unlike any neuron."""
@@ -50,11 +50,8 @@ class NeuronMatches:
                 f"no feature fired on {FEWEST_ACTIVE} of {self.tokens:,} tokens, so none can be compared with neurons: "
                 "read more tokens"
             )
-        n, z = len(found_C), 1.96
-        share = (found_C <= threshold).double().mean().item()
-        middle, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        scale = 1 + z * z / n
-        return share, ((middle - width) / scale, (middle + width) / scale)
+        n_at_most = int((found_C <= threshold).sum())
+        return n_at_most / len(found_C), wilson_interval(n_at_most, len(found_C))
 
     def as_json(self, *, bins: int = 20, examples: int = 10) -> dict[str, object]:
         """Plain values: the distribution, and the features that are most and least like a neuron."""

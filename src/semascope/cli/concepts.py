@@ -42,13 +42,10 @@ def concepts(
     densities = opened.features.densities()
     labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
-        opened.model,
-        opened.site,
-        opened.dictionary.to(opened.model.device),
+        opened.reader,
         [*labelled, *asked.documents],
         asked.concepts,
         texts_each=texts,
-        recent_medians=opened.saved.metadata["recent_medians"][0],
         seed=seed,
     )
     rows = [score.as_json() | {"density": float(densities[score.feature])} for score in scores]

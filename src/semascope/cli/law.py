@@ -21,5 +21,7 @@ def law(
     from semascope.cli.laws import law_tables
     from semascope.scaling import Study
 
-    console.print(law_tables(Study.open(folder).fit()))
-    console.print(f"Written: {escape(str(folder / 'law.json'))}, points.csv, points.json")
+    study = Study.open(folder)
+    fitted = study.fit()
+    console.print(law_tables(fitted))
+    console.print(f"Written: {escape(str(study.report(fitted)))}, law.json, points.csv, figures/")

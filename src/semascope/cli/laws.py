@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from semascope.scaling import JointLaw, Law, LawAtL0, Optimum, Plan, Value
+from semascope.scaling import JointLaw, Law, LawAtL0, Plan, Value, flop
 
 UNKNOWN = "–"
 
@@ -18,7 +18,7 @@ def plan_table(plan: Plan) -> Group:
         cells = plan.of_budget(budget)
         trainings = [cell.config.training for cell in cells]
         table.add_row(
-            f"{budget:.3g}",
+            flop(budget),
             _span([t.features for t in trainings], ","),
             _span([t.tokens for t in trainings], ","),
             _span([t.steps for t in trainings], ","),
@@ -29,9 +29,9 @@ def plan_table(plan: Plan) -> Group:
     return Group(
         table,
         Text(
-            f"{len(plan.cells)} dictionaries, {sum(cell.budget for cell in plan.cells):.2g} FLOP as the field counts "
+            f"{len(plan.cells)} dictionaries, {flop(sum(cell.budget for cell in plan.cells))} FLOP as the field counts "
             "them, 12 · width · features · tokens; this engine computes 2 of the 12, and what active features need: "
-            f"{plan.engine_flops():.2g}. "
+            f"{flop(plan.engine_flops())}. "
             f"{asked.stored_tokens:,} activations of width {plan.width} are kept, shown up to {asked.passes} times; "
             f"measured on {asked.held_out_tokens:,} others.",
             style="dim",
@@ -53,7 +53,9 @@ def law_tables(law: Law) -> Group:
     for at_l0 in law.laws:
         if len(law.laws) > 1:
             shown.append(Text(f"L0 {at_l0.asked_l0:g}", style="bold"))
-        shown += [_optima(at_l0), *_notes(at_l0.optima), _fits(law, at_l0)]
+        remarks = [Text(remark, style="yellow") for remark in at_l0.remarks]
+        shown += [_optima(at_l0), _fits(at_l0), *remarks]
+    shown.append(Text(f"Loss: {law.loss}.", style="dim"))
     if law.joint:
         shown.append(_joint(law.joint))
     return Group(*shown)
@@ -63,7 +65,7 @@ def _optima(law: LawAtL0) -> Table:
     table = _table("Budget", "Best features", "Steps", "Rate", "Loss", "Explained", "Dead")
     for optimum in law.optima:
         table.add_row(
-            f"{optimum.budget:.3g}",
+            flop(optimum.budget),
             _value(optimum.features, ",.0f"),
             _plain(optimum.steps, ",.0f"),
             _plain(optimum.learning_rate, ".2g"),
@@ -74,34 +76,16 @@ def _optima(law: LawAtL0) -> Table:
     return table
 
 
-def _notes(optima: list[Optimum]) -> list[Text]:
-    return [Text(f"{optimum.budget:.3g} FLOP: {optimum.note}", style="yellow") for optimum in optima if optimum.note]
-
-
-def _fits(law: Law, laws: LawAtL0) -> Group:
+def _fits(laws: LawAtL0) -> Table:
     table = _table("Law", "Exponent", "95 % interval")
-    table.add_column("at the unit of compute or features")
-    problems: list[Text] = []
-    for name, fit in (
-        ("Loss against compute", laws.loss),
-        ("  without a floor", laws.loss_without_floor),
-        ("Features against compute", laws.features),
-        ("Steps against compute", laws.steps),
-        ("Rate against features", laws.learning_rate),
-        ("Dead against compute", laws.dead_fraction),
-    ):
-        if fit.problem or fit.exponent is None or fit.scale is None or fit.exponent.interval is None:
-            problems.append(Text(f"{name.strip()}: no law: {fit.problem}", style="yellow"))
-            continue
-        low, high = fit.exponent.interval
-        floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
-        table.add_row(
-            name,
-            f"{fit.exponent.value:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{floor}{fit.scale.value:.3g} at {fit.x_unit:.3g}",
-        )
-    return Group(table, *problems, Text(f"Loss: {law.loss}.", style="dim"))
+    table.add_column("Value at")
+    for name, fit in laws.named.items():
+        if fit.problem is None and fit.exponent and fit.exponent.interval and fit.scale:
+            low, high = fit.exponent.interval
+            floor = f"{fit.floor.value:.3g} + " if fit.floor else ""
+            unit = f"{floor}{fit.scale.value:.3g} at {flop(fit.x_unit)}"
+            table.add_row(name, f"{fit.exponent.value:.3f}", f"{low:.3f} to {high:.3f}", unit)
+    return table
 
 
 def _joint(joint: JointLaw) -> Text:

@@ -17,17 +17,22 @@ from typer.core import TyperGroup
 from semascope.cli import (
     attribute,
     calibrate,
+    compare_texts,
+    completeness,
     concepts,
     demo,
     evaluate,
     features,
+    find,
     index,
     label,
     law,
+    monitor,
     neurons,
     report,
     scaling,
     serve,
+    specificity,
     steer,
     train,
 )
@@ -82,6 +87,11 @@ app.command("features")(features.features)
 app.command("label")(label.label)
 app.command("serve")(serve.serve)
 app.command("concepts")(concepts.concepts)
+app.command("completeness")(completeness.completeness)
+app.command("find")(find.find)
+app.command("specificity")(specificity.specificity)
+app.command("monitor")(monitor.monitor)
+app.command("compare-texts")(compare_texts.compare_texts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)
 app.command("attribute")(attribute.attribute)

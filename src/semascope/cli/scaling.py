@@ -29,7 +29,7 @@ def scaling(
     ] = None,
     rates: Annotated[
         str, typer.Option(help="Learning rates, in multiples of the default one.", metavar="X[,X…]")
-    ] = "0.5,1,2",
+    ] = "1,2,4",
     variant: Annotated[str, typer.Option(help="topk, batchtopk, jumprelu, gated, l1 or kl.")] = "topk",
     l0: Annotated[
         str | None,
@@ -104,5 +104,6 @@ def scaling(
     if plan_only:
         return
     study.train()
-    console.print(law_tables(study.fit()))
-    console.print(f"Written: {escape(str(out / 'law.json'))}, points.csv, points.json")
+    law = study.fit()
+    console.print(law_tables(law))
+    console.print(f"Written: {escape(str(study.report(law)))}, law.json, points.csv, figures/")

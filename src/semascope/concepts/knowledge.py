@@ -17,19 +17,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from semascope.concepts.auc import auc, auc_interval, chance_of
-from semascope.concepts.pooled import pool_texts
+from semascope.concepts.auc import auc
+from semascope.concepts.ranking import CHOOSE, LEAST_TEXTS, SCORE, rank
+from semascope.concepts.reading import TextReader
 from semascope.concepts.suite import Concept
 from semascope.errors import DataError
-from semascope.models import LanguageModel
-from semascope.records import Document, Site
-from semascope.sae import SparseAutoencoder
+from semascope.records import Document
 from semascope.text import one_window_each
-
-LEAST_TEXTS = 8  # of each kind: four to choose on and four to score on
-RANDOM_FEATURES = 200
-LEAST_AUC = 0.8
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -63,15 +57,12 @@ class ConceptScore:
 
 
 def score_concepts(
-    model: LanguageModel,
-    site: Site,
-    autoencoder: SparseAutoencoder,
+    reader: TextReader,
     documents: Iterable[Document],
     concepts: Sequence[Concept],
     *,
     texts_each: int = 80,
     context_tokens: int = 64,
-    recent_medians: Sequence[float] | None = None,
     seed: int = 0,
 ) -> list[ConceptScore]:
     """Score each concept that ``documents`` (labelled, held out from training) have enough texts of.
@@ -95,7 +86,7 @@ def score_concepts(
     for concept in concepts:
         if concept.name in chosen:
             # Texts that chose the feature by not having it would make it look specific.
-            choosers = {document.id for document in chosen[concept.name][1][::2]}
+            choosers = {document.id for document in chosen[concept.name][1][CHOOSE]}
             sisters = [one for one in documents if concept.is_sister(one) and one.id not in choosers]
             chosen[concept.name][2].extend(generator.sample(sisters, min(texts_each, len(sisters))))
     if not chosen:
@@ -105,10 +96,10 @@ def score_concepts(
         )
 
     needed = {document.id: document for sides in chosen.values() for side in sides for document in side}
-    windows = one_window_each(needed.values(), model.tokenizer, context_tokens=context_tokens)
+    windows = one_window_each(needed.values(), reader.model.tokenizer, context_tokens=context_tokens)
     texts = {document.id: ids for document, ids in windows}
     row_of = {id: row for row, id in enumerate(texts)}
-    maxima_SF, means_SD = pool_texts(model, site, autoencoder, list(texts.values()), recent_medians=recent_medians)
+    maxima_SF, means_SD = reader.pool(list(texts.values()))
 
     scores: list[ConceptScore] = []
     for concept in concepts:
@@ -131,37 +122,24 @@ def _score(
     *,
     seed: int,
 ) -> ConceptScore:
-    # The documents come in random order: even places choose, odd places score.
-    choose, score = slice(0, None, 2), slice(1, None, 2)
-    auc_F = auc(maxima_SF[positive_P[choose]], maxima_SF[negative_Q[choose]])
-    feature = int(auc_F.argmax())
-    held_out = maxima_SF[positive_P[score], feature], maxima_SF[negative_Q[score], feature]
-
-    direction_D = means_SD[positive_P[choose]].mean(dim=0) - means_SD[negative_Q[choose]].mean(dim=0)
-    projected_S = means_SD @ direction_D
-    probe = auc(projected_S[positive_P[score], None], projected_S[negative_Q[score], None])
-
-    alive_F = (maxima_SF > 0).any(dim=0).nonzero().flatten()
-    shuffled = torch.randperm(len(alive_F), generator=torch.Generator().manual_seed(seed))
-    random_F = alive_F[shuffled[:RANDOM_FEATURES]]
-    chance = auc(maxima_SF[positive_P[score]][:, random_F], maxima_SF[negative_Q[score]][:, random_F])
-    found = auc(held_out[0][:, None], held_out[1][:, None]).item()
-    p_value = min(1.0, len(alive_F) * chance_of(*held_out))
+    ranking = rank(maxima_SF, means_SD, positive_P, negative_Q, seed=seed)
+    [best] = ranking.features
     specific = len(sister_S) >= LEAST_TEXTS
+    held_out_P1 = maxima_SF[positive_P[SCORE], best.feature][:, None]
     return ConceptScore(
         concept=concept.name,
         label=concept.label,
-        feature=feature,
-        auc=found,
-        interval=auc_interval(*held_out, seed=seed),
-        probe_auc=probe.item(),
-        random_feature_auc=chance.mean().item(),
-        positives=len(positive_P),
-        negatives=len(negative_Q),
+        feature=best.feature,
+        auc=best.auc,
+        interval=best.interval,
+        probe_auc=ranking.probe_auc,
+        random_feature_auc=ranking.random_feature_auc,
+        positives=ranking.positives,
+        negatives=ranking.negatives,
         seed=seed,
-        exists=found >= LEAST_AUC and p_value <= LEVEL,
-        p_value=p_value,
-        features_tried=len(alive_F),
-        specificity=auc(held_out[0][:, None], maxima_SF[sister_S, feature][:, None]).item() if specific else None,
+        exists=best.exists,
+        p_value=best.p_value,
+        features_tried=ranking.features_tried,
+        specificity=auc(held_out_P1, maxima_SF[sister_S, best.feature][:, None]).item() if specific else None,
         sister_texts=len(sister_S),
     )

@@ -106,6 +106,22 @@ def read_suite(name_or_file: str) -> Suite:
         raise DataError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): convert it") from error
 
 
+def read_concept(text: str) -> tuple[Concept, Suite]:
+    """The concept that ``SUITE:NAME`` names, by its name or its label in any case of letters, and its suite.
+
+    Raises DataError when there is none.
+    """
+    suite_name, colon, name = text.rpartition(":")
+    if not colon:
+        raise DataError(f"'{text}' names no concept: expected SUITE:NAME, such as things:Cities")
+    suite = read_suite(suite_name)
+    for concept in suite.concepts:
+        if name.strip().lower() in (concept.name.lower(), concept.label.lower()):
+            return concept, suite
+    names = ", ".join(concept.name for concept in suite.concepts)
+    raise DataError(f"the suite '{suite_name}' has no concept '{name}': it has {names}")
+
+
 def _built_in() -> dict[str, str]:
     folder = files("semascope.concepts") / "suites"
     found = (file for file in folder.iterdir() if file.name.endswith(".yaml"))

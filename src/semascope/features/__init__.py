@@ -2,6 +2,7 @@
 
 from semascope.features.build import IndexBuilder
 from semascope.features.documents import DocumentText, Passage
+from semascope.features.decoder import nearest
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.index import FeatureIndex, Page, SearchIn
 from semascope.features.map import FeatureMap, make_map
@@ -31,4 +32,5 @@ __all__ = [
     "SourceShare",
     "WeightedToken",
     "make_map",
+    "nearest",
 ]

@@ -59,6 +59,14 @@ def neighbours(unit_FD: Tensor, features: range, k: int) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
+def nearest(directions_FD: Tensor, direction_D: Tensor, k: int) -> list[tuple[int, float]]:
+    """The ``k`` features whose directions are nearest to one, with their cosines, nearest first."""
+    unit_D = torch.nn.functional.normalize(direction_D.float(), dim=0)
+    found = (unit_rows(directions_FD) @ unit_D).topk(min(k, len(directions_FD)))
+    return list(zip(found.indices.tolist(), found.values.clamp(-1, 1).tolist(), strict=True))
+
+
+@torch.no_grad()
 def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tensor], k: int) -> Extremes:
     """The ``k`` tokens that each of ``features`` promotes most and suppresses most.
 

@@ -76,7 +76,7 @@ def write_report(
             blocks.append(feature_block(index, feature, tokenizer, told.get(feature, [])))
             shown.advance()
     html = (
-        _environment()
+        environment()
         .get_template("template.html")
         .render(
             title=title,
@@ -108,7 +108,8 @@ def _curves(metrics: Sequence[Mapping[str, float]]) -> list[Curve]:
     return curves
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of this room, with the filters for numbers."""
     environment = Environment(
         loader=PackageLoader("semascope", "report"),
         autoescape=True,

@@ -23,6 +23,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from semascope.activations import massive_norm
+from semascope.concepts import TextReader
 from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.features import FeatureIndex
@@ -153,6 +154,12 @@ class RunFolder:
         if not (self.folder / "features").exists():
             raise DamagedError(f"{self.folder} has no feature index yet: run 'semascope index {self.folder}'")
         return FeatureIndex.open(self.folder / "features")
+
+    @cached_property
+    def reader(self) -> TextReader:
+        """The model and the dictionary, to read texts with."""
+        medians = self.saved.metadata.get("recent_medians")
+        return TextReader(self.model, self.site, self.dictionary.to(self.model.device), medians[0] if medians else None)
 
     @cached_property
     def steering(self) -> Steering:

@@ -85,13 +85,10 @@ class Run(RunFolder):
         scores: list[ConceptScore] = []
         if labelled:
             scores = score_concepts(
-                self.model,
-                self.site,
-                self.dictionary.to(self.model.device),
+                self.reader,
                 labelled,
                 EMBEDDED_SUITE,
                 texts_each=config.concept_texts,
-                recent_medians=self.saved.metadata["recent_medians"][0],
                 seed=config.seed,
             )
         return self.write_result("concepts", {"seed": config.seed, "concepts": [score.as_json() for score in scores]})

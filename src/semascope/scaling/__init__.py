@@ -1,7 +1,7 @@
 """Which dictionary to train: plan a grid of them at several budgets, train it, fit the laws, predict from them."""
 
 from semascope.scaling.law import Fit, JointLaw, Law, LawAtL0, Optimum, Point, Prediction, Value
-from semascope.scaling.plan import Plan, ScalingConfig, training_flops
+from semascope.scaling.plan import Plan, ScalingConfig, flop, training_flops
 from semascope.scaling.study import Study
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "ScalingConfig",
     "Study",
     "Value",
+    "flop",
     "training_flops",
 ]

@@ -18,7 +18,7 @@ from semascope.config import ModelConfig
 from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.files import read_json, write_json
 from semascope.sae import AnyVariant
-from semascope.scaling.plan import training_flops
+from semascope.scaling.plan import flop, training_flops
 from semascope.text import CorpusConfig
 
 FILE = "law.json"
@@ -136,6 +136,24 @@ class LawAtL0(_Data):
     learning_rate: Fit
     unexplained: Fit
     dead_fraction: Fit
+
+    @property
+    def named(self) -> dict[str, Fit]:
+        """The laws, as people call them."""
+        return {
+            "Loss against compute": self.loss,
+            "Loss against compute, without a floor": self.loss_without_floor,
+            "Features against compute": self.features,
+            "Steps against compute": self.steps,
+            "Learning rate against features": self.learning_rate,
+            "Dead features against compute": self.dead_fraction,
+        }
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is the matter with budgets and laws, and what to do."""
+        budgets = [f"{flop(optimum.budget)} FLOP: {optimum.note}" for optimum in self.optima if optimum.note]
+        return budgets + [f"{name}: no law: {fit.problem}" for name, fit in self.named.items() if fit.problem]
 
 
 class JointLaw(_Data):

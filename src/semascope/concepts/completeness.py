@@ -1,0 +1,182 @@
+"""Completeness: whether a dictionary has a feature for each of many names, by how often the text names them.
+
+As in the paper (Templeton et al., "Scaling Monosemanticity", 2024): the share of things with a feature of their own
+rises as a sigmoid of the logarithm of their frequency, and further left the more features there are. A name is told
+from others of its kind in the same sentences, by what fires on the name itself; half of the sentences choose the
+feature, the others score it.
+
+N names, S texts, F features.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.concepts.ranking import RankedFeature, rank
+from semascope.concepts.reading import TextReader
+from semascope.errors import DataError
+from semascope.records import Document
+from semascope.text import Tokenizer, one_window_each
+
+TEMPLATES = (
+    "This page is about {}.", "I have read a long article on {} today.", "What do you know about {}?",
+    "There is a new book on {} in the library.", "Nobody in the room had heard of {} before.",
+    "She told us a story about {} last night.", "The first chapter is called {} and the second one is not.",
+    "We talked about {} for an hour.", "My teacher likes {} very much.", "He wrote {} on the blackboard.",
+    "The question was whether {} was the right answer.", "In the end it was all about {}.",
+    "They showed pictures of {} on the wall.", "Tell me something about {} that I do not know.",
+    "The word {} was on every page.", "Of all things it was {} that surprised them.",
+)  # fmt: skip
+OWN_AUC = 0.95
+"""What a feature of a name's own must reach: one that stands for a group of names tells each from most others too."""
+
+_FEWEST_NAMES = 8
+_NEGATIVES = 120
+_DOCUMENTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class NamePresence:
+    """A name, how often the training text has it, and its best feature.
+
+    It is ``present`` when that feature exists by the criterion of concepts, has a held-out AUC of at least ``OWN_AUC``,
+    and is not the best of another name with a higher one.
+    """
+
+    name: str
+    count: int
+    per_million: float
+    feature: int
+    auc: float
+    present: bool
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """The fitted share of names that are present: 1 / (1 + exp(−slope · (log10 frequency − middle)))."""
+
+    slope: float
+    middle: float
+
+    def at(self, per_million: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The share at some frequencies, in occurrences a million tokens."""
+        return 1 / (1 + np.exp(-self.slope * (np.log10(per_million) - self.middle)))
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """What is present of the names of a kind, in a dictionary of so many features; no ``fit`` when all are alike."""
+
+    kind: str
+    features: int
+    tokens: int
+    names: tuple[NamePresence, ...]
+    fit: Sigmoid | None
+
+    @property
+    def share(self) -> float:
+        """Of all names, those with a feature."""
+        return sum(one.present for one in self.names) / len(self.names)
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values."""
+        return {**asdict(self), "share": self.share}
+
+
+def count_names(
+    documents: Iterable[Document], names: Sequence[str], tokenizer: Tokenizer, tokens: int
+) -> tuple[dict[str, int], int]:
+    """How often each name stands in the first ``tokens`` tokens of a text, as a whole word; and how many were read."""
+    pattern = re.compile(
+        r"(?<!\w)(" + "|".join(map(re.escape, sorted(names, key=len, reverse=True))) + r")(?!\w)", re.I
+    )
+    spelt = {name.lower(): name for name in names}
+    counts, read = dict.fromkeys(names, 0), 0
+    coming = iter(documents)
+    while read < tokens and (together := list(islice(coming, _DOCUMENTS_AT_ONCE))):
+        for document, ids in zip(together, tokenizer.encode([one.text for one in together]), strict=True):
+            if read >= tokens:
+                break
+            read += len(ids)
+            for found in pattern.findall(document.text):
+                counts[spelt[found.lower()]] += 1
+    return counts, read
+
+
+def measure_completeness(
+    reader: TextReader, kind: str, counts: dict[str, int], tokens: int, *, seed: int = 0
+) -> Completeness:
+    """Look for a feature for each name of ``counts``, which stand so often in so many tokens of training text.
+
+    Raises DataError for fewer than 8 names.
+    """
+    names = list(counts)
+    if len(names) < _FEWEST_NAMES:
+        raise DataError(f"{len(names)} names were given, and a curve needs at least {_FEWEST_NAMES}")
+    texts = [Document(template.format(name), kind) for name in names for template in TEMPLATES]
+    windows = [ids for _, ids in one_window_each(texts, reader.model.tokenizer, context_tokens=64)]
+    maxima_SF, means_SD = reader.pool(windows, _places(windows, reader.model.tokenizer))
+    generator = random.Random(seed)
+    n = len(TEMPLATES)
+    best: list[RankedFeature] = []
+    for number in range(len(names)):
+        with_it = list(range(number * n, (number + 1) * n))
+        others = [row for row in range(len(texts)) if row // n != number]
+        negatives = generator.sample(others, min(_NEGATIVES, len(others)))
+        generator.shuffle(with_it)
+        best += rank(maxima_SF, means_SD, torch.tensor(with_it), torch.tensor(negatives), seed=seed).features
+    owner = {one.feature: name for name, one in sorted(zip(names, best, strict=True), key=lambda pair: pair[1].auc)}
+    found = [
+        NamePresence(
+            name, counts[name], 1e6 * counts[name] / tokens, one.feature, one.auc,
+            present=one.exists and one.auc >= OWN_AUC and owner[one.feature] == name,
+        )
+        for name, one in zip(names, best, strict=True)
+    ]  # fmt: skip
+    frequencies = np.array([frequency(one.count, tokens) for one in found])
+    present = np.array([one.present for one in found])
+    return Completeness(kind, reader.autoencoder.features, tokens, tuple(found), fit_sigmoid(frequencies, present))
+
+
+def _places(windows: Sequence[Sequence[int]], tokenizer: Tokenizer) -> list[range]:
+    """Where the name stands in each window, with the space before it: between the tokens of its template."""
+    around = [template.split("{}") for template in TEMPLATES]
+    before = [len(ids) for ids in tokenizer.encode([prefix.rstrip() for prefix, _ in around])]
+    after = [len(ids) for ids in tokenizer.encode([suffix for _, suffix in around])]
+    bos = 0 if tokenizer.bos_id is None else 1
+    n = len(TEMPLATES)
+    return [range(bos + before[row % n], len(ids) - after[row % n]) for row, ids in enumerate(windows)]
+
+
+def frequency(count: int, tokens: int) -> float:
+    """Occurrences a million tokens, half of one for a name that never occurs, so that it has a logarithm."""
+    return 1e6 * max(count, 0.5) / tokens
+
+
+def fit_sigmoid(per_million: NDArray[np.float64], present: NDArray[np.bool_]) -> Sigmoid | None:
+    """The logistic regression of presence on log10 frequency, by maximum likelihood.
+
+    A weak prior on the slope (standard deviation 5) keeps it finite where the two are perfectly apart. None when all or
+    none are present, or all are equally frequent.
+    """
+    from scipy.optimize import minimize  # a second to import, and other commands do not need it
+
+    x = np.log10(per_million)
+    if present.all() or not present.any() or np.ptp(x) == 0:
+        return None
+    centre, sign = x.mean(), np.where(present, 1.0, -1.0)
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        intercept, slope = parameters
+        return float(np.logaddexp(0, -sign * (intercept + slope * (x - centre))).sum() + slope**2 / 50)
+
+    intercept, slope = minimize(loss, np.zeros(2)).x
+    return Sigmoid(float(slope), float(centre - intercept / slope)) if abs(slope) > 1e-6 else None

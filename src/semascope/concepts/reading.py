@@ -1,0 +1,101 @@
+"""Texts through the model and the dictionary: token by token, or one row of numbers a text.
+
+S texts, T positions, N tokens, D width, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semascope import progress
+from semascope.activations import OutlierFilter
+from semascope.models import LanguageModel
+from semascope.records import Codes, Site
+from semascope.sae import SparseAutoencoder
+
+TEXTS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTokens:
+    """The tokens of some texts that a dictionary reads.
+
+    ``texts_N`` and ``positions_N`` int64, on the CPU: where each token stands. ``x_ND`` raw activations and their
+    ``codes``, on the model's device. ``tokens``: how many tokens the texts have, with those left out.
+    """
+
+    texts_N: Tensor
+    positions_N: Tensor
+    x_ND: Tensor
+    codes: Codes
+    tokens: int
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """A model, read at a site by a dictionary (folded, for raw activations, on the model's device).
+
+    ``recent_medians``: the state of the training's outlier filter, so that the same activations are left out.
+    """
+
+    model: LanguageModel
+    site: Site
+    autoencoder: SparseAutoencoder
+    recent_medians: Sequence[float] | None = None
+
+    def read(self, texts: Sequence[Sequence[int]]) -> Iterator[ReadTokens]:
+        """Run token sequences of any lengths, some at a time; outliers are left out, as in training."""
+        outliers = OutlierFilter() if self.recent_medians is None else OutlierFilter(self.recent_medians)
+        # Texts of like length share a batch. Padding on the right cannot reach earlier tokens through causal attention.
+        order = sorted(range(len(texts)), key=lambda s: len(texts[s]))
+        for start in range(0, len(order), TEXTS_AT_ONCE):
+            chosen = order[start : start + TEXTS_AT_ONCE]
+            lengths_B = torch.tensor([len(texts[s]) for s in chosen])
+            length = int(lengths_B.max())
+            tokens_BT = torch.tensor([list(texts[s]) + [texts[s][-1]] * (length - len(texts[s])) for s in chosen])
+            x_BTD = self.model.activations(tokens_BT.to(self.model.device), self.site).float()
+            keep_BT = outliers.keep(x_BTD).cpu() & (torch.arange(length) < lengths_B[:, None])
+            rows_N, positions_N = keep_BT.nonzero(as_tuple=True)
+            x_ND = x_BTD[keep_BT.to(x_BTD.device)]
+            codes = self.autoencoder.encode(x_ND)
+            yield ReadTokens(torch.tensor(chosen)[rows_N], positions_N, x_ND, codes, int(lengths_B.sum()))
+
+    def peaks(self, texts: Sequence[Sequence[int]], features: Sequence[int]) -> Tensor:
+        """[S, n]: the strongest activation of some features in each token sequence; 0 where they do not fire."""
+        ids_n = torch.tensor(list(features), device=self.model.device)
+        found_Sn = torch.zeros(len(texts), len(features))
+        with progress.task("Read texts", total=sum(map(len, texts)), unit="tokens") as shown:
+            for read in self.read(texts):
+                values_Nn = read.codes.columns(ids_n).float().cpu()
+                found_Sn.scatter_reduce_(0, read.texts_N[:, None].expand_as(values_Nn), values_Nn, "amax")
+                shown.advance(read.tokens)
+        return found_Sn
+
+    def pool(self, texts: Sequence[Sequence[int]], places: Sequence[range] | None = None) -> tuple[Tensor, Tensor]:
+        """One row a token sequence; with ``places``, of its tokens there.
+
+        Returns:
+            The maximum over each text's tokens of each feature's activation [S, F], and the mean of the raw
+            activations [S, D].
+        """
+        maxima_SF = torch.zeros(len(texts), self.autoencoder.features)
+        sums_SD = torch.zeros(len(texts), self.autoencoder.width)
+        counts_S = torch.zeros(len(texts))
+        with progress.task("Read labelled texts", total=sum(map(len, texts)), unit="tokens") as shown:
+            for read in self.read(texts):
+                codes, rows_K = read.codes, read.codes.row_ids().cpu()
+                inside_N = torch.ones(len(read.texts_N), dtype=torch.bool)
+                if places is not None:
+                    start_S, stop_S = (torch.tensor([getattr(one, end) for one in places]) for end in ("start", "stop"))
+                    inside_N = (read.positions_N >= start_S[read.texts_N]) & (read.positions_N < stop_S[read.texts_N])
+                flat_K = read.texts_N[rows_K] * self.autoencoder.features + codes.feature_ids.cpu()
+                values_K = codes.values.float().cpu() * inside_N[rows_K]
+                maxima_SF.view(-1).scatter_reduce_(0, flat_K, values_K, "amax")
+                sums_SD.index_add_(0, read.texts_N[inside_N], read.x_ND.cpu()[inside_N])
+                counts_S += read.texts_N[inside_N].bincount(minlength=len(texts))
+                shown.advance(read.tokens)
+        return maxima_SF, sums_SD / counts_S.clamp_min(1)[:, None]

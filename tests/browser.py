@@ -1,0 +1,71 @@
+"""What the tests of the browser application stand on: the built page, a server, and a real Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+
+import pytest
+import uvicorn
+from playwright.sync_api import Playwright
+
+from semascope.server import Served, create_app
+
+ROOT = Path(__file__).parents[1]
+
+
+def web_build() -> ModuleType:
+    """web/build.py, which belongs to no package."""
+    described = importlib.util.spec_from_file_location("web_build", ROOT / "web/build.py")
+    assert described is not None
+    assert described.loader is not None
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+def build_page() -> ModuleType:
+    """Build the page from its sources as they are now, with the tools that tests need beside it."""
+    build = web_build()
+    try:
+        build.install_tools()
+        build.build()
+    except (subprocess.CalledProcessError, OSError, ImportError) as problem:
+        _cannot_be_tested(f"the page cannot be built ({problem})")
+    return build
+
+
+def chromium(playwright: Playwright) -> str:
+    """The executable of a Chromium: one that is installed, or else the one that Playwright downloaded."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    if not Path(playwright.chromium.executable_path).exists():
+        _cannot_be_tested("there is no Chromium: `make chromium` installs one")
+    return playwright.chromium.executable_path
+
+
+def _cannot_be_tested(why: str) -> None:
+    """On one's own machine, what cannot be tested is skipped; where a change is judged, nothing may be."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+
+
+@contextmanager
+def serving(*runs: Path) -> Iterator[str]:
+    """The address of a server of some runs, which ends afterwards."""
+    server = uvicorn.Server(uvicorn.Config(create_app(Served(runs)), port=0, log_level="warning", ws="none"))
+    with server.config.bind_socket() as listening:
+        thread = Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

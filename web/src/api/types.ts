@@ -1,0 +1,19 @@
+/** The records of the API by their names; what they hold is written in the server. */
+
+import type { components } from './schema'
+
+type Records = components['schemas']
+
+export type RunSummary = Records['RunSummary']
+export type RunOverview = Records['RunOverview']
+export type Summary = Records['FeatureSummary']
+export type Detail = Records['FeatureDetail']
+export type Written = Records['WrittenText']
+export type Annotations = Records['Annotations']
+export type KeptList = Records['KeptList']
+export type Token = Records['ShownToken']
+export type Context = Records['ShownContext']
+export type Interval = Records['ShownInterval']
+export type ConceptSuite = Records['ConceptSuite']
+export type Lens = Records['Lens']
+export type LensFeature = Records['LensFeature']

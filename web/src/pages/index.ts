@@ -1,0 +1,30 @@
+/** The pages of a run: what is listed here is what can be gone to. */
+
+import type { Component } from 'svelte'
+import type { RunSummary } from '../api/types'
+import Feature from './Feature.svelte'
+import Features from './Features.svelte'
+import Lens from './Lens.svelte'
+import Overview from './Overview.svelte'
+
+export interface PageProps {
+  run: RunSummary
+  runs: RunSummary[]
+}
+
+export interface Page {
+  path: string
+  title: string
+  /** Where in the navigation it belongs to, if it is not there itself. */
+  within?: string
+  /** The second key of its shortcut, after g. */
+  key?: string
+  component: Component<PageProps>
+}
+
+export const pages: Page[] = [
+  { path: 'overview', title: 'Overview', key: 'o', component: Overview },
+  { path: 'features', title: 'Features', key: 'f', component: Features },
+  { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
+  { path: 'feature', title: 'Feature', within: 'features', component: Feature },
+]
