@@ -24,9 +24,7 @@ def features(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     feature: Annotated[int | None, typer.Argument(help="The feature to read; without it, a list.")] = None,
     sort: Annotated[str | None, typer.Option(help="density, maximum, mean or id; with a minus, largest first.")] = None,
-    search: Annotated[
-        str | None, typer.Option(help="Only features with these words in label, token or text.")
-    ] = None,
+    search: Annotated[str | None, typer.Option(help="Only features with these words in label, token or text.")] = None,
     limit: Annotated[int, typer.Option(help="How many to list, or how many contexts to show.")] = 20,
 ) -> None:
     """List features, search them by a word, or read one with its contexts.
