@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "demo", "train", "eval", "index", "features", "concepts", "completeness", "find", "specificity", "monitor",
     "compare-texts", "steer", "calibrate", "attribute", "neurons", "report",
+    "law", "scaling",
 )  # fmt: skip
 
 
