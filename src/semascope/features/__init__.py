@@ -1,8 +1,8 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
 from semascope.features.build import IndexBuilder
-from semascope.features.documents import DocumentText, Passage
 from semascope.features.decoder import nearest
+from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.index import FeatureIndex, Page, SearchIn
 from semascope.features.map import FeatureMap, make_map

@@ -48,7 +48,7 @@ def _cut(positions_n2: NDArray[np.float32], parts: int, seed: int) -> NDArray[np
     distinct = len(np.unique(positions_n2, axis=0))
     if min(parts, distinct) < 2:
         return np.zeros(len(positions_n2), np.int64)
-    found = KMeans(min(parts, distinct), n_init=1, random_state=seed).fit_predict(positions_n2)
+    found = KMeans(min(parts, distinct), n_init=1, random_state=seed).fit_predict(positions_n2)  # pyright: ignore[reportArgumentType]
     return np.unique(found, return_inverse=True)[1]
 
 
@@ -84,9 +84,8 @@ def name_regions(
             share_W = np.bincount(words_E[here_E], shares_E[here_E], len(names))
             share_W /= max(share_W.sum(), 1e-30)
             weight_W = np.where(share_W > 0, share_W * np.log(np.maximum(share_W, 1e-30) / everywhere_W), 0)
-            best = [
-                int(word) for word in np.argsort(-weight_W, kind="stable")[:_WORDS] if weight_W[word] > _LEAST_WEIGHT
-            ]
+            best = np.argsort(-weight_W, kind="stable")[:_WORDS]
+            name = ", ".join(names[word] for word in best if weight_W[word] > _LEAST_WEIGHT)
             x, y = positions_n2[members_n].mean(0).tolist()
-            found.append(Region(level, x, y, int(members_n.sum()), ", ".join(best)))
+            found.append(Region(level, x, y, int(members_n.sum()), name))
     return found
