@@ -18,7 +18,7 @@ from semascope.kernels.cpu_encode import BLOCK_ENTRIES
 from semascope.kernels.memory import MOST_FREE_BYTES
 
 MIB = 1 << 20
-# Interpreter and libraries; then the text with its tokenizer, and what the C library keeps back of freed memory. Assumed.
+# Assumed: interpreter and libraries; the text with its tokenizer, and what the C library keeps back of freed memory.
 LIBRARIES, TEXT = 600 * MIB, 200 * MIB
 # A CUDA context with the libraries' own memory there. Assumed.
 CUDA_CONTEXT = 600 * MIB
