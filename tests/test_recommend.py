@@ -227,8 +227,12 @@ def test_a_budget_that_buys_nothing_says_what_would(tiny_skeleton: Skeleton) -> 
 def test_a_law_without_a_fit_says_why(name: str, tiny_skeleton: Skeleton) -> None:
     changes: dict[str, Any] = {name: Fit(x="compute", y=name, points=1, problem="one budget is too few")}
     broken = laws(**changes)
-    with pytest.raises(ConfigError, match=f"there is no law of {name} against compute: one budget is too few"):
+    with pytest.raises(ConfigError, match=f"there is no law of {name} against compute .*: one budget is too few"):
         recommend(law_of(broken), Budget(LARGEST, None), base(), tiny_skeleton, slow)
+    # There may be parameters that nothing should be built on.
+    shaky: dict[str, Any] = {name: getattr(laws(), name).model_copy(update={"problem": "any exponent would do"})}
+    with pytest.raises(ConfigError, match="any exponent would do"):
+        recommend(law_of(laws(**shaky)), Budget(LARGEST, None), base(), tiny_skeleton, slow)
 
 
 def test_what_does_not_fit_says_so(tiny_skeleton: Skeleton) -> None:
@@ -303,12 +307,13 @@ def test_what_is_recommended_is_what_its_command_and_auto_train(
     code, shown = semascope_("recommend", "--budget", "3e7", "--law", str(law))
     assert code == 0, shown
     assert "tiny at resid_post.1, 3e07 FLOP" in shown
-    assert "Features 11 by the law 11 (10–12)" in shown
+    assert "Features 11 95 % interval 10 to 12" in shown
     assert "✓ fits" in shown
     assert "extrapolation" not in shown
     code, given = semascope_("recommend", "--budget", "3e7", "--law", str(law), "--json")
     found = json.loads(given)
     assert shown.endswith(found["command"])
+    assert found["remarks"] == []
     words = shlex.split(found["command"])
     code, output = semascope_(*words[1:])
     assert code == 0, output
@@ -400,6 +405,28 @@ def test_what_cannot_be_recommended_is_said(more: list[str], message: str, law: 
     code, output = semascope_("recommend", "--budget", "3e7", "--law", str(law), *more)
     assert code == 2
     assert message in output
+
+
+@pytest.mark.usefixtures("rates")
+def test_what_to_know_before_relying_on_it_is_said(law: Path) -> None:
+    shaky: dict[str, Any] = {
+        name: getattr(laws(), name).model_copy(update={"problem": f"{name} may be anything"})
+        for name in ("loss", "dead_fraction")
+    }
+    law_of(laws(**shaky), missing=3, stored_tokens=1000).write(law)
+    code, shown = semascope_("recommend", "--budget", "1e7", "--law", str(law))
+    assert code == 2
+    assert "buys no dictionary" in shown
+    code, shown = semascope_("recommend", "--budget", "4e9", "--law", str(law))
+    assert code == 0, shown
+    for remark in (
+        "the budget is 4 times the largest that was trained", "81,408 activations from the text, the study took 1,000",
+        "The loss is by the law without a floor; for one with a floor: loss may be anything",
+        "The dead fraction is not to be relied on: dead_fraction may be anything", "3 of its dictionaries",
+    ):  # fmt: skip
+        assert remark in shown
+    passes = json.loads(semascope_("recommend", "--budget", "4e9", "--law", str(law), "--passes", "100", "--json")[1])
+    assert len(passes["remarks"]) == 4
 
 
 def test_a_borrowed_law_and_an_extrapolation_are_told(law: Path) -> None:

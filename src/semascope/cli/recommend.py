@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +16,7 @@ from semascope.cli.terminal import console
 
 if TYPE_CHECKING:
     from semascope.config import RunConfig
-    from semascope.scaling import Budget, Law, Recommendation
+    from semascope.scaling import Budget, Law, Recommendation, Value
 
 
 def recommend(
@@ -59,7 +59,9 @@ def recommend(
     recommended = recommendation(found, asked, base, l0=l0, borrow=borrow)
     command = train_command(recommended.config, "runs/recommended", processes=asked.processes)
     if as_json:
-        typer.echo(json.dumps(recommended.as_json() | {"command": command}, indent=2))
+        typer.echo(
+            json.dumps(recommended.as_json() | {"remarks": remarks(recommended, found), "command": command}, indent=2)
+        )
         return
     console.print(shown(recommended, found))
     console.print("Next:", style="bold")
@@ -84,7 +86,6 @@ def recommendation(law: Law, budget: Budget, base: RunConfig, *, l0: int | None,
 def shown(found: Recommendation, law: Law) -> Group:
     """What to train, what to expect, and what it takes, as people read it."""
     from semascope.cli.estimate import duration
-    from semascope.cli.laws import with_interval
     from semascope.estimate import gigabytes
     from semascope.scaling import flop
 
@@ -93,42 +94,56 @@ def shown(found: Recommendation, law: Law) -> Group:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(justify="right", style="bold cyan", no_wrap=True)
     grid.add_column(style="dim")
-    grid.add_row("Features", f"{training.features:,}", f"by the law {with_interval(said.features, ',.0f')}")
-    grid.add_row("Tokens", f"{training.tokens:,}", f"by the law {with_interval(said.tokens, ',.0f')}")
-    rate = with_interval(said.learning_rate, ".3g")
-    grid.add_row("Learning rate", f"{training.learning_rate:.3g}", f"by the law {rate}")
+    grid.add_row("Features", f"{training.features:,}", _interval(said.features, ",.0f"))
+    grid.add_row("Tokens", f"{training.tokens:,}", _interval(said.tokens, ",.0f"))
+    grid.add_row("Learning rate", f"{training.learning_rate:.3g}", _interval(said.learning_rate, ".3g"))
     grid.add_row("Batch", f"{training.batch_tokens:,}", f"that of the law; {training.steps:,} steps")
     for name, value, form in (
-        ("Loss", said.loss, ".4g"),
-        ("Explained variance", said.explained_variance, ".3f"),
-        ("Dead features", said.dead_fraction, ".2%"),
+        ("Expected loss", said.loss, ".4g"),
+        ("  explained variance", said.explained_variance, ".3f"),
+        ("  dead features", said.dead_fraction, ".2%"),
     ):
-        grid.add_row(name, f"{value.value:{form}}", f"expected, {with_interval(value, form)}")
+        grid.add_row(name, f"{value.value:{form}}", _interval(value, form))
     many = f"{takes.processes} processes of " if takes.processes > 1 else ""
     how = "measured just now" if takes.measured else "arithmetic from its data sheet"
-    memory = f"{gigabytes(takes.peak_memory)} of {gigabytes(takes.limit)} a process"
     grid.add_row("Time", duration(takes.total_seconds), f"estimated for {many}{takes.hardware} ({how})")
-    fits = Text(f"✓ fits: {memory}" if takes.fits else f"✗ does not fit: {takes.advice}")
-    fits.stylize("green" if takes.fits else "bold red", 0, fits.plain.index(":"))
-    notes: list[RenderableType] = [fits]
-    if said.extrapolated is not None:
-        notes.append(Text(extrapolation(said.extrapolated), style="yellow"))
-    if law.at_l0(said.asked_l0).loss.problem:
-        notes.append(
-            Text("The loss is by a law without a floor: with one, the budgets that were trained tell nothing.")
-        )
-    if law.missing:
-        notes.append(
-            Text(f"The study is unfinished: {law.missing} dictionaries are missing in the law.", style="yellow")
-        )
+    memory = f"{gigabytes(takes.peak_memory)} of {gigabytes(takes.limit)} a process"
+    room = Text(f"✓ fits: {memory}" if takes.fits else f"✗ does not fit: {takes.advice}")
+    room.stylize("green" if takes.fits else "bold red", 0, room.plain.index(":"))
     where = f"{found.config.model.name} at {found.config.site}, {flop(said.flops)} FLOP"
-    return Group(Text(where, style="dim"), grid, *notes)
+    noted = [Text(remark, style="yellow") for remark in remarks(found, law)]
+    return Group(Text(where, style="dim"), grid, room, *noted)
 
 
-def extrapolation(times: float) -> str:
-    """How far beyond what was trained a budget lies, and what follows from it."""
-    beyond = f"{times:,.3g} times the largest" if times > 1 else f"one {1 / times:,.3g}th of the smallest"
-    return (
-        f"An extrapolation: the budget is {beyond} that was trained. The intervals suppose that the law goes on as "
-        "straight as between those budgets."
-    )
+def remarks(found: Recommendation, law: Law) -> list[str]:
+    """What to know before one relies on it."""
+    said, laws, harvested = found.prediction, law.at_l0(found.prediction.asked_l0), found.config.harvest_tokens
+    noted = list[str]()
+    if (times := said.extrapolated) is not None:
+        beyond = f"{times:,.3g} times the largest" if times > 1 else f"{times:.2g} of the smallest"
+        noted.append(
+            f"An extrapolation: the budget is {beyond} that was trained. The intervals suppose that the law goes on "
+            "as between those budgets."
+        )
+    if harvested > law.stored_tokens:
+        noted.append(
+            f"It takes {harvested:,} activations from the text, the study took {law.stored_tokens:,}: the text has to "
+            "be long enough, or is shown several times (--passes), of which the law may know nothing."
+        )
+    if laws.loss.problem:
+        noted.append(f"The loss is by the law without a floor; for one with a floor: {laws.loss.problem}")
+    noted += [
+        f"The {fit.y} is not to be relied on: {fit.problem}"
+        for fit in (laws.unexplained, laws.dead_fraction)
+        if fit.problem
+    ]
+    if law.missing:
+        noted.append(f"The study is unfinished: {law.missing} of its dictionaries were not trained when it was fitted.")
+    return noted
+
+
+def _interval(value: Value, form: str) -> str:
+    if value.interval is None:
+        return ""
+    low, high = value.interval
+    return f"95 % interval {low:{form}} to {high:{form}}"

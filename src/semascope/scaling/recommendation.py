@@ -57,6 +57,9 @@ def recommend(
 
     Raises ConfigError for a budget that buys no dictionary, and where the law has no fit to answer from.
     """
+    for fit in (law.at_l0(l0).features, law.at_l0(l0).learning_rate):
+        if fit.problem:
+            raise ConfigError(f"there is no law of {fit.y} against {fit.x} to recommend from: {fit.problem}")
     team = Team(budget.processes)
 
     def predicted(flops: float) -> Prediction:
