@@ -138,7 +138,7 @@ def test_a_suite_of_ones_own_brings_texts(tmp_path: Path) -> None:
     file.write_text("concepts:\n  - {name: Secrecy, label: secrecy, texts: [Tell nobody., Burn this letter.]}\n")
     suite = read_suite(str(file))
     assert suite.name == "mine"
-    assert [(d.text, d.labels) for d in suite.documents] == [
+    assert [(d.text, d.labels) for d in suite.documents()] == [
         ("Tell nobody.", {"secrecy"}),
         ("Burn this letter.", {"secrecy"}),
     ]

@@ -43,7 +43,7 @@ def concepts(
     labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
         opened.reader,
-        [*labelled, *asked.documents],
+        [*labelled, *opened.corpus.not_trained_on(asked.documents())],
         asked.concepts,
         texts_each=texts,
         seed=seed,

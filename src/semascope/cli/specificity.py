@@ -57,7 +57,7 @@ def specificity(
             opened.reader,
             feature,
             wanted,
-            [*labelled, *suite.documents],
+            [*labelled, *opened.corpus.not_trained_on(suite.documents())],
             elsewhere=[document for document in elsewhere if is_held_out(document, fraction)],
             maximum=opened.features.statistics(feature).maximum if indexed else 0.0,
             intervals=intervals,
