@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from semascope.errors import DamagedError
 from semascope.records import Intervention, Operation
@@ -101,6 +103,18 @@ class SteeringEvent(BaseModel):
     ended: Literal["stop", "length", "context"] | None = None
 
 
+class _Stopping(StreamingResponse):
+    """Ends what it sends as soon as nobody receives it."""
+
+    def __init__(self, lines: AsyncGenerator[str]) -> None:
+        super().__init__(lines, media_type=_LINES)
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._lines):
+            await super().__call__(scope, receive, send)
+
+
 _LINES = "application/x-ndjson"
 _TOLD: dict[int | str, dict[str, Any]] = {
     200: {"content": {_LINES: {"schema": SteeringEvent.model_json_schema()}}},
@@ -135,21 +149,22 @@ async def steer(run: Run, asked: AskedText, request: Request) -> StreamingRespon
     interventions = [Intervention(**one.model_dump()) for one in asked.interventions]
     sampling = Sampling(asked.max_tokens, asked.temperature, samples=asked.samples, seed=asked.seed)
 
-    def begin() -> Iterator[Event]:
+    def begin() -> Generator[Event]:
         return run.run.steering.generate(asked.prompt, [], interventions, sampling=sampling, chat=asked.chat)
 
     worker: ModelWorker = request.app.state.worker
-    return StreamingResponse(_lines(await worker.stream(request, begin)), media_type=_LINES)
+    return _Stopping(_lines(await worker.stream(request, begin)))
 
 
 async def _lines(events: AsyncGenerator[Event]) -> AsyncGenerator[str]:
-    async for event in events:
-        line = SteeringEvent(steered=event.row.variant == 1, sample=event.row.sample)
-        if isinstance(event, Written):
-            line.text = event.text
-        else:
-            line.ended = event.reason
-        yield line.model_dump_json() + "\n"
+    async with aclosing(events):
+        async for event in events:
+            line = SteeringEvent(steered=event.row.variant == 1, sample=event.row.sample)
+            if isinstance(event, Written):
+                line.text = event.text
+            else:
+                line.ended = event.reason
+            yield line.model_dump_json() + "\n"
 
 
 def _saved(run: ServedRun) -> SavedSteering:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -47,21 +47,24 @@ class ModelWorker:
             finally:
                 gone.cancel()
 
-    async def stream(self, request: Request, begin: Callable[[], Iterator[T]]) -> AsyncGenerator[T]:
-        """What the work that ``begin`` starts gives, as it comes; whoever stops taking it stops the work.
+    async def stream(self, request: Request, begin: Callable[[], Generator[T]]) -> AsyncGenerator[T]:
+        """What the work that ``begin`` starts gives, as it comes; whoever closes this stops the work.
 
         Other work has its turn between two of these. Raises, before the first, what ``begin`` raises and what `run`
         does.
         """
         return self._each(await self.run(request, begin))
 
-    async def _each(self, results: Iterator[T]) -> AsyncGenerator[T]:
-        while True:
-            with self._queued(lambda: next(results, _END)) as coming:
-                result = await coming
-            if result is _END:
-                return
-            yield cast("T", result)
+    async def _each(self, results: Generator[T]) -> AsyncGenerator[T]:
+        try:
+            while True:
+                with self._queued(lambda: next(results, _END)) as coming:
+                    result = await coming
+                if result is _END:
+                    return
+                yield cast("T", result)
+        finally:
+            self._pieces.put((Future(), results.close))  # in its turn, for a step of it may still run
 
     @contextmanager
     def _queued(self, work: Callable[[], T]) -> Generator[asyncio.Future[T]]:
@@ -84,17 +87,13 @@ class ModelWorker:
 
     def _work(self) -> None:
         while (piece := self._pieces.get()) is not None:
-            _carry_out(*piece)
-            del piece  # Nothing of it is held while the next is waited for.
-
-
-def _carry_out(future: Future[T], work: Callable[[], T]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
+            future, work = piece
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
 
 
 async def _disconnected(request: Request) -> None:
