@@ -6,6 +6,7 @@ import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
 import Overview from './Overview.svelte'
+import Steer from './Steer.svelte'
 
 export interface PageProps {
   run: RunSummary
@@ -26,5 +27,6 @@ export const pages: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
+  { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
