@@ -5,6 +5,7 @@ import type { RunSummary } from '../api/types'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
+import FeatureMap from './Map.svelte'
 import Overview from './Overview.svelte'
 
 export interface PageProps {
@@ -26,5 +27,6 @@ export const pages: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
+  { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
