@@ -1,7 +1,7 @@
 /** Every question that a page has for the server. */
 
-import { ask, type Query } from './ask'
-import type { Context } from './types'
+import { ask, lines, type Query } from './ask'
+import type { AskedText, Context } from './types'
 
 const LENS_FEATURES = 200
 const RUN = '/api/runs/{run}'
@@ -54,6 +54,14 @@ export type Order = 'activation' | 'rarity'
 export const lens = (run: string, text: string, order: Order, signal?: AbortSignal) =>
   ask('post', `${RUN}/lens`, { path: { run }, body: { text, order, features: LENS_FEATURES, features_per_token: 8 }, signal })
 
+/** Every point of the map; the browser asks whether it is still the same, and fetches it once. */
+export const map = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map`, { path: { run }, signal })
+
+export const mapNames = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map/names`, { path: { run }, signal })
+
+export const mapFound = (run: string, search: string, signal?: AbortSignal) =>
+  ask('get', `${RUN}/map/found`, { path: { run }, query: { search }, signal })
+
 export const star = (run: string, feature: number, starred: boolean) =>
   ask(starred ? 'put' : 'delete', `${FEATURE}/star`, { path: { run, feature } })
 
@@ -63,3 +71,14 @@ export const beginList = (run: string, name: string) => ask('post', `${RUN}/list
 
 export const putOnList = (run: string, name: string, feature: number, listed: boolean) =>
   ask(listed ? 'put' : 'delete', `${RUN}/lists/{name}/features/{feature}`, { path: { run, name, feature } })
+
+/** How the model can be steered, and what is known already. */
+export const steering = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/steering`, { path: { run }, signal })
+
+/** How far a feature can be turned up; null where that was not measured. */
+export const calibration = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/calibration`, { path: { run, feature }, signal })
+
+/** The default and the steered text, as they are written. */
+export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
+  lines('post', `${RUN}/steer`, { path: { run }, body, signal })
