@@ -3,6 +3,7 @@
  * far as their number allows, and it looks the same on every machine.
  */
 
+import type { MapData } from '../api/types'
 import type { Frame } from './view'
 
 export interface Points {
@@ -21,6 +22,13 @@ const OPAQUE = 0xff000000 | 0
 export function radius(n: number, { width, height, view }: Frame): number {
   const whole = Math.sqrt((INK * width * height) / (Math.PI * Math.max(1, n)))
   return Math.max(0.8, Math.min(6, Math.min(3.5, whole) * Math.sqrt(view.zoom)))
+}
+
+/** A map with its points from top to bottom: drawn in this order, neighbours in memory are neighbours in the picture. */
+export function byRows(map: MapData): MapData {
+  const order = map.y.map((_, point) => point).sort((a, b) => map.y[b]! - map.y[a]!)
+  const ordered = (column: number[]): number[] => order.map((point) => column[point]!)
+  return { ...map, feature: ordered(map.feature), x: ordered(map.x), y: ordered(map.y), density: ordered(map.density) }
 }
 
 /** The numbers of points in the order of their shades, so that those of a higher shade lie on top. */
