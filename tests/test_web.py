@@ -21,6 +21,7 @@ PAGES = {
     "": "What tiny represents",
     "/features": "64 features",
     "/feature/3": "Fires together",
+    "/steer?features=3*2,5*-1&prompt=the+river": "Not calibrated",
     "/map": "in view",
     "/lens?text=the+river&beside=the+stone&token=2": "What differs",
 }
@@ -234,6 +235,26 @@ def test_the_lens_tells_what_the_model_represents(open_page: Open) -> None:
     page.get_by_role("button", name="Two texts").click()
     page.get_by_role("textbox", name="Second text").fill("seven green stones")
     expect(page.get_by_role("heading", name="What differs")).to_be_visible()
+
+
+def test_a_feature_is_steered_with_beside_the_default(open_page: Open) -> None:
+    page = open_page("/feature/3")
+    page.get_by_role("link", name="Steer", exact=True).last.click()
+    expect(page).to_have_url(re.compile(r"/steer\?features=3"))
+    page.get_by_role("searchbox").fill("5")
+    page.get_by_role("list", name="Found features").get_by_role("button").click()
+    page.get_by_role("slider", name="Strength of feature 5").press("ArrowLeft")
+    page.get_by_role("textbox", name="Prompt").fill("the river")
+    page.get_by_role("textbox", name="Prompt").press("Control+Enter")
+    written = page.get_by_role("region", name="What the model writes")
+    expect(written.get_by_text("as long as asked for")).to_have_count(2)
+    first = written.inner_text()
+    # The address has all of it: the same texts come again.
+    expect(page).to_have_url(re.compile(r"features=3\*2%2C5\*1.75&prompt=the\+river"))
+    page.reload()
+    page.get_by_role("button", name="Write").click()
+    expect(written.get_by_text("as long as asked for")).to_have_count(2)
+    assert written.inner_text() == first
 
 
 def test_the_map_is_gone_over_and_leads_to_features(open_page: Open, run: Run) -> None:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 
 from semascope.report import averaged, density_bins
 from semascope.runs import card
 from semascope.server.parameters import Run, Runs
 from semascope.server.problems import problems
 from semascope.server.served import ServedRun
+from semascope.server.shown import Number
 
 router = APIRouter(tags=["runs"])
-
-
-def _defined(value: Any) -> Any:
-    return value if value is None or math.isfinite(value) else None
-
-
-Number = Annotated[float | None, BeforeValidator(_defined)]
-"""None where a figure is not defined or was not measured."""
 
 
 class RunSummary(BaseModel):

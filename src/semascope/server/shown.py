@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from semascope.catalog import Entry, Written
 from semascope.features import Example, FeatureStatistics
 from semascope.server.served import ServedRun
 from semascope.text import pieces
+
+
+def _defined(value: Any) -> Any:
+    return value if value is None or math.isfinite(value) else None
+
+
+Number = Annotated[float | None, BeforeValidator(_defined)]
+"""None where a figure is not defined or was not measured."""
 
 
 class WrittenText(BaseModel):

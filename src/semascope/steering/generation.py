@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class Steering:
         *variants: Sequence[Intervention],
         sampling: Sampling = Sampling(),
         chat: bool | None = None,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Write on from one or several prompts with each variant of interventions, an empty one being the model itself.
 
         Events come as tokens are chosen; whoever stops taking them stops the generation. Texts of one prompt and sample

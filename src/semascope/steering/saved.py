@@ -50,6 +50,10 @@ class SavedSteering:
         file = self._file(feature)
         return read_json(file) if file.exists() else None
 
+    def calibrated(self) -> list[int]:
+        """The features of which something was measured."""
+        return sorted(int(file.stem) for file in (self._folder / "calibration").glob("*.json"))
+
     def add_calibration(self, calibration: Calibration) -> None:
         """Keep what was measured of a feature, in place of what was measured before."""
         write_json(self._file(calibration.feature), calibration.as_json())

@@ -8,6 +8,7 @@ type Operation<P extends keyof paths, M extends Method> = NonNullable<paths[P][M
 type Part<O, Name extends string> = O extends { parameters: { [N in Name]?: infer X } } ? X : never
 type Body<O> = O extends { requestBody: { content: { 'application/json': infer X } } } ? X : undefined
 type Answer<O> = O extends { responses: { 200: { content: { 'application/json': infer X } } } } ? X : never
+type Line<O> = O extends { responses: { 200: { content: { 'application/x-ndjson': infer X } } } } ? X : never
 
 export type Query<P extends keyof paths> = NonNullable<Part<Operation<P, 'get'>, 'query'>>
 
@@ -32,8 +33,33 @@ export class Problem extends Error {
 export async function ask<M extends Method, P extends Route<M>>(
   method: M,
   route: P,
-  { path, query, body, signal }: Asked<Operation<P, M>>,
+  asked: Asked<Operation<P, M>>,
 ): Promise<Answer<Operation<P, M>>> {
+  return (await (await answered(method, route, asked)).json()) as Answer<Operation<P, M>>
+}
+
+/** The lines of an answer as they come. Raises as `ask` does, and Problem where the answer breaks off. */
+export async function* lines<M extends Method, P extends Route<M>>(
+  method: M,
+  route: P,
+  asked: Asked<Operation<P, M>>,
+): AsyncGenerator<Line<Operation<P, M>>> {
+  const response = await answered(method, route, asked)
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  for (;;) {
+    const { done, value } = await reader.read().catch((error: unknown) => {
+      if (asked.signal?.aborted) throw error
+      throw new Problem('The answer broke off. See whether “semascope serve” still runs, then try again.', 0)
+    })
+    if (done) return
+    const whole = (rest + value).split('\n')
+    rest = whole.pop()!
+    for (const line of whole) yield JSON.parse(line) as Line<Operation<P, M>>
+  }
+}
+
+async function answered<O>(method: Method, route: string, { path, query, body, signal }: Asked<O>): Promise<Response> {
   const request: RequestInit = { method: method.toUpperCase(), signal: signal ?? null }
   if (body !== undefined) {
     request.body = JSON.stringify(body)
@@ -46,7 +72,7 @@ export async function ask<M extends Method, P extends Route<M>>(
     if (signal?.aborted) throw error
     throw new Problem('The server does not answer. See whether “semascope serve” still runs, then try again.', 0)
   }
-  if (response.ok) return (await response.json()) as Answer<Operation<P, M>>
+  if (response.ok) return response
   const told: unknown = await response.json().catch(() => undefined)
   const detail = (told as { detail?: unknown } | undefined)?.detail
   throw new Problem(typeof detail === 'string' ? detail : `The server answered with status ${response.status}.`, response.status)

@@ -1,7 +1,7 @@
 /** Every question that a page has for the server. */
 
-import { ask, type Query } from './ask'
-import type { Context } from './types'
+import { ask, lines, type Query } from './ask'
+import type { AskedText, Context } from './types'
 
 const LENS_FEATURES = 200
 const RUN = '/api/runs/{run}'
@@ -71,3 +71,14 @@ export const beginList = (run: string, name: string) => ask('post', `${RUN}/list
 
 export const putOnList = (run: string, name: string, feature: number, listed: boolean) =>
   ask(listed ? 'put' : 'delete', `${RUN}/lists/{name}/features/{feature}`, { path: { run, name, feature } })
+
+/** How the model can be steered, and what is known already. */
+export const steering = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/steering`, { path: { run }, signal })
+
+/** How far a feature can be turned up; null where that was not measured. */
+export const calibration = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/calibration`, { path: { run, feature }, signal })
+
+/** The default and the steered text, as they are written. */
+export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
+  lines('post', `${RUN}/steer`, { path: { run }, body, signal })

@@ -104,6 +104,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/features/{feature}/calibration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Calibration
+         * @description How far the feature can be turned up; null where that was not measured (`semascope calibrate RUN -f FEATURE`).
+         */
+        get: operations["get_calibration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/contexts": {
         parameters: {
             query?: never;
@@ -424,6 +444,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/steer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Steer
+         * @description The default and the steered text side by side, a line of JSON (`SteeringEvent`) whenever one of them goes on.
+         *
+         *     The writing stops when the client goes away.
+         */
+        post: operations["steer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/steering": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Steering
+         * @description How the model can be steered, and what is known already.
+         */
+        get: operations["get_steering"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -451,6 +513,71 @@ export interface components {
             note: components["schemas"]["WrittenText"] | null;
             /** Starred */
             starred: boolean;
+        };
+        /**
+         * AskedIntervention
+         * @description A change of a feature's activation, as in `Intervention`: ``strength`` counts in multiples of its maximum, or is
+         *     an activation; ``start`` is the first position that is changed, or "reply".
+         */
+        AskedIntervention: {
+            /** Feature */
+            feature: number;
+            /**
+             * In Maxima
+             * @default true
+             */
+            in_maxima: boolean;
+            /**
+             * Op
+             * @default clamp
+             * @enum {string}
+             */
+            op: "clamp" | "add" | "scale" | "ablate";
+            /**
+             * Start
+             * @default 0
+             */
+            start: number | "reply";
+            /**
+             * Strength
+             * @default 0
+             */
+            strength: number;
+        };
+        /**
+         * AskedText
+         * @description What is to be written: at most 4 texts of 256 tokens, with at most 8 interventions, and as many without any.
+         *
+         *     ``chat``: whether the prompt is a request, by default where the model takes them. ``temperature``: 0 always takes
+         *     the likeliest token. Default and steered texts share the ``seed``, sample by sample.
+         */
+        AskedText: {
+            /** Chat */
+            chat?: boolean | null;
+            /** Interventions */
+            interventions: components["schemas"]["AskedIntervention"][];
+            /**
+             * Max Tokens
+             * @default 60
+             */
+            max_tokens: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Samples
+             * @default 1
+             */
+            samples: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Temperature
+             * @default 0.7
+             */
+            temperature: number;
         };
         /**
          * Companion
@@ -599,6 +726,25 @@ export interface components {
             normalized_mse: number | null;
             /** Tokens */
             tokens: number;
+        };
+        /**
+         * FeatureCalibration
+         * @description Effect and damage by strength, in multiples of the feature's ``maximum``.
+         *
+         *     ``recommended``: a strength, or None where the feature does not steer. ``untouched``: echo, surprise and repetition
+         *     of what the model writes by itself.
+         */
+        FeatureCalibration: {
+            /** Levels */
+            levels: components["schemas"]["SteeringLevel"][];
+            /** Maximum */
+            maximum: number;
+            /** Recommended */
+            recommended: number | null;
+            /** Untouched */
+            untouched: {
+                [key: string]: number | null;
+            };
         };
         /**
          * FeatureDetail
@@ -1027,6 +1173,43 @@ export interface components {
             source: string;
         };
         /**
+         * Steerable
+         * @description How a model can be steered: whether it takes requests (``chat``), and the features that were calibrated.
+         */
+        Steerable: {
+            /** Calibrated */
+            calibrated: number[];
+            /** Chat */
+            chat: boolean;
+        };
+        /**
+         * SteeringLevel
+         * @description What a strength does.
+         *
+         *     Effect: ``echo``, how strongly the feature fires, in multiples of its maximum, when the untouched model reads what
+         *     was written, beside where that of a random feature lies (``echo_controls``). Damage: ``kl`` nats a token on held-out
+         *     text, ``surprise`` (nats a token) and ``repetition`` of what is written; whether that is ``acceptable``.
+         */
+        SteeringLevel: {
+            /** Acceptable */
+            acceptable: boolean;
+            /** Echo */
+            echo: number | null;
+            /** Echo Controls */
+            echo_controls: [
+                number | null,
+                number | null
+            ];
+            /** Kl */
+            kl: number | null;
+            /** Repetition */
+            repetition: number | null;
+            /** Strength */
+            strength: number;
+            /** Surprise */
+            surprise: number | null;
+        };
+        /**
          * Tried
          * @description One feature on a text; ``maximum``: its largest activation in the index.
          */
@@ -1267,6 +1450,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeatureDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_calibration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureCalibration"] | null;
                 };
             };
             /** @description Not Found */
@@ -2184,6 +2410,122 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NamesOnMap"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    steer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskedText"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": {
+                        /** Ended */
+                        ended?: ("stop" | "length" | "context") | null;
+                        /** Sample */
+                        sample: number;
+                        /** Steered */
+                        steered: boolean;
+                        /**
+                         * Text
+                         * @default
+                         */
+                        text: string;
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_steering: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Steerable"];
                 };
             };
             /** @description Not Found */

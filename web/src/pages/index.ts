@@ -7,6 +7,7 @@ import Features from './Features.svelte'
 import Lens from './Lens.svelte'
 import FeatureMap from './Map.svelte'
 import Overview from './Overview.svelte'
+import Steer from './Steer.svelte'
 
 export interface PageProps {
   run: RunSummary
@@ -28,5 +29,6 @@ export const pages: Page[] = [
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
+  { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
