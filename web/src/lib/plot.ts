@@ -3,6 +3,7 @@
  * far as their number allows, and it looks the same on every machine.
  */
 
+import type { MapData } from '../api/types'
 import type { Frame } from './view'
 
 export interface Points {
@@ -14,12 +15,20 @@ export interface Points {
 export type Colour = number
 
 const INK = 0.16 // the share of the surface that all discs together may cover, of the whole map
-const OPAQUE = 220 // of 256: where discs lie on one another, one sees that there are several
+const COVER = 220 // of 256: where discs lie on one another, one sees that there are several
+const OPAQUE = 0xff000000 | 0
 
 /** How large discs of some number of points are drawn, in pixels of the page. */
 export function radius(n: number, { width, height, view }: Frame): number {
   const whole = Math.sqrt((INK * width * height) / (Math.PI * Math.max(1, n)))
   return Math.max(0.8, Math.min(6, Math.min(3.5, whole) * Math.sqrt(view.zoom)))
+}
+
+/** A map with its points from top to bottom: drawn in this order, neighbours in memory are neighbours in the picture. */
+export function byRows(map: MapData): MapData {
+  const order = map.y.map((_, point) => point).sort((a, b) => map.y[b]! - map.y[a]!)
+  const ordered = (column: number[]): number[] => order.map((point) => column[point]!)
+  return { ...map, feature: ordered(map.feature), x: ordered(map.x), y: ordered(map.y), density: ordered(map.density) }
 }
 
 /** The numbers of points in the order of their shades, so that those of a higher shade lie on top. */
@@ -38,47 +47,57 @@ export function plot(
   paper: Colour, colours: Colour[], radii: number[],
 ): void {
   const { width, height } = image
-  const pixels = new Uint32Array(image.data.buffer)
-  pixels.fill(paper | 0xff000000)
-  const stamps = radii.map(stamp)
+  // Of signed numbers: what does not fit into 31 bits would be computed with as floating point, many times slower.
+  const pixels = new Int32Array(image.data.buffer)
+  pixels.fill(paper | OPAQUE)
+  const discs = radii.map((one) => disc(one, width))
   const [scale, x0, y0] = [frame.scale * ratio, frame.left(0) * ratio, frame.top(0) * ratio]
   for (const point of order) {
     const shade = shades[point]!
-    const { size, cover } = stamps[shade]!
+    const { size, offsets, covers } = discs[shade]!
     const left = Math.round(x0 + points.x[point]! * scale - size / 2)
     const top = Math.round(y0 - points.y[point]! * scale - size / 2)
     if (left < 0 || top < 0 || left + size > width || top + size > height) continue
-    const colour = colours[shade]!
-    for (let row = 0, from = 0, to = top * width + left; row < size; row++, to += width - size) {
-      for (let column = 0; column < size; column++, from++, to++) {
-        const share = cover[from]!
-        if (share) pixels[to] = mixed(pixels[to]!, colour, share)
-      }
+    const [first, colour] = [top * width + left, colours[shade]!]
+    for (let part = 0; part < offsets.length; part++) {
+      const at = first + offsets[part]!
+      pixels[at] = mixed(pixels[at]!, colour, covers[part]!)
     }
   }
 }
 
+/** `over` upon `under`, covering a share of it that is given in 256 parts. */
 function mixed(under: number, over: number, share: number): number {
   const redBlue = under & 0xff00ff
   const green = under & 0xff00
   return (
-    0xff000000 |
-    ((redBlue + ((((over & 0xff00ff) - redBlue) * share) >> 8)) & 0xff00ff) |
-    ((green + ((((over & 0xff00) - green) * share) >> 8)) & 0xff00)
+    OPAQUE |
+    ((redBlue + (Math.imul((over & 0xff00ff) - redBlue, share) >> 8)) & 0xff00ff) |
+    ((green + (Math.imul((over & 0xff00) - green, share) >> 8)) & 0xff00)
   )
 }
 
-/** A disc as the cover of pixels, from 0 to 256. */
-function stamp(radius: number): { size: number; cover: Uint16Array } {
+interface Disc {
+  size: number
+  /** The pixels that it covers, counted from its upper left corner, and how much of each, in 256 parts. */
+  offsets: Int32Array
+  covers: Int32Array
+}
+
+function disc(radius: number, width: number): Disc {
   const size = Math.ceil(2 * radius) + 1
-  const cover = new Uint16Array(size * size)
+  const offsets: number[] = []
+  const covers: number[] = []
   for (let row = 0; row < size; row++) {
     for (let column = 0; column < size; column++) {
       const distance = Math.hypot(row - (size - 1) / 2, column - (size - 1) / 2)
-      cover[row * size + column] = OPAQUE * Math.max(0, Math.min(1, radius + 0.5 - distance))
+      const cover = Math.round(COVER * Math.max(0, Math.min(1, radius + 0.5 - distance)))
+      if (!cover) continue
+      offsets.push(row * width + column)
+      covers.push(cover)
     }
   }
-  return { size, cover }
+  return { size, offsets: Int32Array.from(offsets), covers: Int32Array.from(covers) }
 }
 
 /** The point nearest to a place, within some pixels of it. */
