@@ -134,6 +134,28 @@ def test_specificity_by_interval(run: Path, suite: Path) -> None:
     assert "no feature 20" in command("specificity {run} -f 20 --concept {suite}:digits", run, suite=suite).output
 
 
+def test_examples_of_an_offensive_suite_are_hidden_until_asked_for(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    asked = f"specificity {{run}} -f 7 --concept {file}:digits --examples 2"
+    file.write_text("concepts: [{name: Digits, label: digits}]\n")
+    open_ = [one["text"] for one in json.loads(command(asked + " --json", run).stdout)["examples"]]
+    assert len(open_) == 4
+    assert all(re.search(r"\d", text) for text in open_[:2])
+    file.write_text("concepts: [{name: Digits, label: digits}]\noffensive: true\n")
+    for flags in ("", " --json"):
+        shown = command(asked + flags, run).stdout
+        assert "--show-offensive" in shown
+        assert not any(text in shown for text in open_)
+    assert all(text in command(asked + " --show-offensive", run).stdout for text in open_)
+
+
+def test_the_table_of_specificity_fits_80_columns(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("concepts: [{name: Digits, label: digits}]\n")
+    asked = ("specificity", str(run), "-f", "7", "--concept", f"{tmp_path / 'mine.yaml'}:digits")
+    shown = CliRunner().invoke(app, asked, env={"COLUMNS": "80", "TERM": "dumb"}).stdout
+    assert re.search(r"Activation +Concept .*Share of +Sensitivity +False *\n", shown)
+
+
 def test_monitor_streams_flags_and_tells_what_it_cannot_read(run: Path, texts: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("rules:\n  - {name: Digits, label: '1', any: [{feature: 7, above: 0.5x}]}\n")

@@ -138,7 +138,7 @@ def test_a_suite_of_ones_own_brings_texts(tmp_path: Path) -> None:
     file.write_text("concepts:\n  - {name: Secrecy, label: secrecy, texts: [Tell nobody., Burn this letter.]}\n")
     suite = read_suite(str(file))
     assert suite.name == "mine"
-    assert [(d.text, d.labels) for d in suite.documents] == [
+    assert [(d.text, d.labels) for d in suite.documents()] == [
         ("Tell nobody.", {"secrecy"}),
         ("Burn this letter.", {"secrecy"}),
     ]
@@ -160,5 +160,5 @@ def test_a_damaged_suite_is_named_with_its_place(tmp_path: Path, content: str, m
     file.write_text(content)
     with pytest.raises(DataError, match=message):
         read_suite(str(file))
-    with pytest.raises(DataError, match="there is no suite 'nothing': choose one of demo"):
+    with pytest.raises(DataError, match="there is no suite 'nothing': choose one of bias, danger, demo"):
         read_suite("nothing")

@@ -169,6 +169,12 @@ def test_kept_activations_and_the_index_need_the_disk(skeleton: Skeleton) -> Non
     assert passing.disk["checkpoint"] == 3 * passing.disk["dictionary"] + 100_000 * 64 * 4
 
 
+def test_an_index_has_the_size_of_one_that_was_built(skeleton: Skeleton) -> None:
+    """That of docs/LOG.md. The constants come from it, so this holds the formula to them."""
+    config = settings(features=8192, tokens=250_248).model_copy(update={"keep_activations": True})
+    assert estimate(config, skeleton, known_gpu("l4")).disk["index"] == pytest.approx(77_276_986, rel=0.01)
+
+
 def test_what_does_not_fit_says_what_would(skeleton: Skeleton) -> None:
     config = settings(features=2_000_000)
     small = dataclasses.replace(known_gpu("l4"), memory=3e9)

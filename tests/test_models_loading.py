@@ -224,6 +224,7 @@ def test_pieces_that_do_not_make_the_whole(two_pieces, tmp_path):
         name=model.name,
         title=model.title,
         licence=model.licence,
+        sizes=model.sizes,
         pieces=model.pieces[::-1],
         gguf_sha256=model.gguf_sha256,
     )

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import HTTPException, Request
 from starlette.testclient import TestClient
@@ -92,6 +93,28 @@ def test_a_feature_is_told_with_its_contexts(client: TestClient, run: Run) -> No
     document = get(client, f"/mine/documents/{contexts[0]['document']}", **place)
     assert document["tokens"][document["at"]]["value"] == statistics.maximum
     assert sum(len(one["tokens"]) for one in document["tokens"]) <= document["n_tokens"]
+
+
+def test_the_map_is_told_once_and_told_to_be_made(client: TestClient, run: Run) -> None:
+    shutil.rmtree(run.folder / "features" / "map", ignore_errors=True)
+    missing = client.get("/api/runs/mine/map")
+    assert missing.status_code == 404
+    assert f"semascope index {run.folder} --map" in missing.json()["detail"]
+    made = run.map()
+    answer = client.get("/api/runs/mine/map")
+    told = answer.json()
+    assert told["feature"] == made.features_n.tolist()
+    assert np.stack([told["x"], told["y"]], axis=1) == pytest.approx(made.positions_n2, abs=1e-4)
+    assert told["density"] == pytest.approx(run.features.densities()[made.features_n])
+    assert [one["name"] for one in told["regions"]] == [one.name for one in made.regions]
+    kept = {"If-None-Match": answer.headers["etag"]}
+    assert client.get("/api/runs/mine/map", headers=kept).status_code == 304
+    shutil.rmtree(run.folder / "features" / "map")
+    run.map()
+    assert client.get("/api/runs/mine/map", headers=kept).status_code == 200
+    client.put("/api/runs/mine/features/5/label", json={"text": "Old rivers"})
+    assert get(client, "/mine/map/names")["labels"] == {"5": "Old rivers"}
+    assert get(client, "/mine/map/found", search="old riv")[0] == 5
 
 
 def test_characters_of_several_tokens_are_shown_whole(client: TestClient, run: Run) -> None:

@@ -22,6 +22,7 @@ PAGES = {
     "/features": "64 features",
     "/feature/3": "Fires together",
     "/steer?features=3*2,5*-1&prompt=the+river": "Not calibrated",
+    "/map": "in view",
     "/lens?text=the+river&beside=the+stone&token=2": "What differs",
 }
 VIEWS = {
@@ -38,7 +39,9 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     documents = [*texts(100), *[f"{HOSTILE} {number}" for number in range(60)]]
-    return tiny_run(tmp_path_factory.mktemp("served") / "mine", documents, evaluated=True)
+    made = tiny_run(tmp_path_factory.mktemp("served") / "mine", documents, evaluated=True)
+    made.map()
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +255,45 @@ def test_a_feature_is_steered_with_beside_the_default(open_page: Open) -> None:
     page.get_by_role("button", name="Write").click()
     expect(written.get_by_text("as long as asked for")).to_have_count(2)
     assert written.inner_text() == first
+
+
+def test_the_map_is_gone_over_and_leads_to_features(open_page: Open, run: Run) -> None:
+    page = open_page("/map")
+    status, surface = page.get_by_role("status"), page.get_by_role("application")
+    expect(status).to_contain_text(f"{run.features.n_alive} of {run.features.n_alive} in view")
+    surface.focus()
+    for key in ("+", "+", "+", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(page).to_have_url(re.compile(r"at=0\.\d+%2C-0\.\d+%2C3\.38"))
+    expect(status).not_to_contain_text(f"{run.features.n_alive} of {run.features.n_alive} in view")
+    near = status.inner_text()
+    page.reload()
+    expect(status).to_contain_text(near)
+    page.keyboard.press("0")
+    expect(page).to_have_url(re.compile("/map$"))
+    box = surface.bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -400)
+    expect(page).to_have_url(re.compile(r"at=[^,]+%2C2\."))
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1], steps=3)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"at=-0\.\d+%2C-?0\.0000%2C2\."))
+    page.get_by_role("button", name="Whole").click()
+    page.get_by_role("searchbox").fill("r")
+    expect(status).to_contain_text("found are in view")
+    first = page.get_by_role("region", name="Features in view").get_by_role("link").first
+    feature = first.inner_text().split()[0]
+    # The point that the list names: it is in the middle once the address says so.
+    found = run.map()
+    x, y = found.positions_n2[found.features_n.tolist().index(int(feature))]
+    page.goto(page.url.split("#")[0] + f"#/mine/map?at={x:.4f},{y:.4f},300")
+    page.mouse.move(*middle)
+    expect(page.locator(".tip")).to_contain_text(f"Feature {feature}", ignore_case=True)
+    page.mouse.click(*middle)
+    expect(page).to_have_url(re.compile(f"/feature/{feature}$"))
 
 
 def test_a_million_rows_scroll(open_page: Open) -> None:

@@ -28,8 +28,9 @@ def concepts(
 ) -> None:
     """Tell for every concept of a suite whether a feature exists, which, and how well it tells the concept.
 
-    Suites: demo, things, security, languages. The texts are the labelled ones among the run's held-out text, and those
-    that the suite brings along. Writes evaluation/concepts-SUITE.json.
+    Suites: demo, things, security, languages; bias, danger and morality, whose texts are fetched and never shown. The
+    texts are the labelled ones among the run's held-out text, and those of the suite that were not trained on. Writes
+    evaluation/concepts-SUITE.json.
 
     Example: `semascope concepts runs/demo --suite security`
     """
@@ -43,7 +44,7 @@ def concepts(
     labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
         opened.reader,
-        [*labelled, *asked.documents],
+        [*labelled, *opened.corpus.not_trained_on(asked.documents())],
         asked.concepts,
         texts_each=texts,
         seed=seed,

@@ -66,10 +66,10 @@ def _optima(law: LawAtL0) -> Table:
     for optimum in law.optima:
         table.add_row(
             flop(optimum.budget),
-            _value(optimum.features, ",.0f"),
+            with_interval(optimum.features, ",.0f"),
             _plain(optimum.steps, ",.0f"),
             _plain(optimum.learning_rate, ".2g"),
-            _value(optimum.loss, "#.4g"),
+            with_interval(optimum.loss, "#.4g"),
             _plain(optimum.explained_variance, ".3f"),
             _plain(optimum.dead_fraction, ".2%"),
         )
@@ -91,14 +91,15 @@ def _fits(laws: LawAtL0) -> Table:
 def _joint(joint: JointLaw) -> Text:
     if joint.problem and not joint.parameters:
         return Text(f"No law in features and L0: {joint.problem}", style="yellow")
-    values = ", ".join(f"{name} {_value(value, '.3g')}" for name, value in joint.parameters.items())
+    values = ", ".join(f"{name} {with_interval(value, '.3g')}" for name, value in joint.parameters.items())
     problem = f" (not to be relied on: {joint.problem})" if joint.problem else ""
     return Text(
         f"Loss in features n and L0 k, exp(α + β_k ln k + β_n ln n + γ ln k ln n) + exp(ζ + η ln k): {values}{problem}"
     )
 
 
-def _value(value: Value | None, form: str) -> str:
+def with_interval(value: Value | None, form: str) -> str:
+    """A number and where it may lie."""
     if value is None:
         return UNKNOWN
     if value.interval is None:

@@ -30,6 +30,7 @@ from semascope.cli import (
     law,
     monitor,
     neurons,
+    recommend,
     report,
     scaling,
     serve,
@@ -101,6 +102,7 @@ app.command("neurons")(neurons.neurons)
 app.command("report")(report.report)
 app.command("scaling")(scaling.scaling)
 app.command("law")(law.law)
+app.command("recommend")(recommend.recommend)
 
 
 @app.callback()

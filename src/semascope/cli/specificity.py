@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,9 @@ from semascope.progress import shown_by
 if TYPE_CHECKING:
     from semascope.concepts import Specificity
 
-_BAR = 12
+_BAR = 8
+_LONGEST = 200
+_HIDDEN = "(hidden: the texts of this suite are offensive; --show-offensive shows them)"
 
 
 def specificity(
@@ -28,6 +31,10 @@ def specificity(
     intervals: Annotated[int, typer.Option(help="Into how many intervals its activation is divided.", min=1)] = 5,
     texts: Annotated[int, typer.Option(help="At most so many texts of each kind.", min=8)] = 200,
     tokens: Annotated[int, typer.Option(help="Texts are cut to so many tokens.", min=2)] = 64,
+    examples: Annotated[int, typer.Option(help="Show so many texts of each kind, highest peaks first.", min=0)] = 0,
+    show_offensive: Annotated[
+        bool, typer.Option("--show-offensive", help="Show examples out of a suite whose texts are offensive.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Draws the texts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -57,14 +64,17 @@ def specificity(
             opened.reader,
             feature,
             wanted,
-            [*labelled, *suite.documents],
+            [*labelled, *opened.corpus.not_trained_on(suite.documents())],
             elsewhere=[document for document in elsewhere if is_held_out(document, fraction)],
             maximum=opened.features.statistics(feature).maximum if indexed else 0.0,
             intervals=intervals,
             texts_each=texts,
             context_tokens=tokens,
+            examples=examples,
             seed=seed,
         )
+    if suite.offensive and not show_offensive:
+        found = replace(found, examples=tuple(replace(one, text=_HIDDEN) for one in found.examples))
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False))
     else:
@@ -76,9 +86,9 @@ def _show(found: Specificity) -> None:
     table.add_column("Activation", justify="right", no_wrap=True)
     for kind, n in found.texts.items():
         table.add_column(f"{kind.capitalize()}\n[dim]of {n}[/]", justify="right", no_wrap=True)
-    table.add_column("Share of the concept", no_wrap=True, style="bold cyan")
-    table.add_column("From here up:\nsensitivity", justify="right")
-    table.add_column("\nfalse alarms", justify="right")
+    table.add_column("Share of\nthe concept", no_wrap=True, style="bold cyan")
+    table.add_column("Sensitivity", justify="right", no_wrap=True)
+    table.add_column("False\nalarms", justify="right", no_wrap=True)
     for band in found.bands:
         bar = "" if band.purity is None else f"{'█' * round(_BAR * band.purity):<{_BAR}} {band.purity:>4.0%}"
         low, high = band.sensitivity_interval
@@ -102,4 +112,10 @@ def _show(found: Specificity) -> None:
             f"{escape(one.source)}: fires in [bold cyan]{one.fires:.0%}[/] [dim]({low:.0%}–{high:.0%})[/] of "
             f"{one.texts} texts of the concept{against}"
         )
-    console.print("[dim]Share of the concept: of texts in this interval, if all kinds were equally many.[/]")
+    for one in found.examples:
+        text = " ".join(one.text.split())
+        console.print(f"[dim]{one.kind:<8}[/] [bold cyan]{one.peak:>5.1f}[/] {escape(text[:_LONGEST])}", soft_wrap=True)
+    console.print(
+        "[dim]Share of the concept: of texts in this interval, if all kinds were equally many. Sensitivity and false "
+        "alarms: how many texts with and without the concept have their peak in this interval or a higher one.[/]"
+    )

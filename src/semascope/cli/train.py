@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Argument(help="A Hugging Face name or folder, 'smollm2-135m', 'gemma3-270m' or 'tiny'.")
     ],
@@ -48,6 +49,18 @@ def train(
         list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
     ] = None,
     tokens: Annotated[int, typer.Option(parser=count, help="Activations shown in all.", metavar="N")] = 2_000_000,
+    auto: Annotated[
+        str | None,
+        typer.Option(
+            help="Let --law choose features, tokens and learning rate: FLOP, 30min, 8xH100:24h …", metavar="BUDGET"
+        ),
+    ] = None,
+    law: Annotated[
+        Path | None, typer.Option(help="Of --auto: the folder of 'semascope scaling'.", metavar="FOLDER")
+    ] = None,
+    borrow: Annotated[
+        bool, typer.Option(help="Of --auto: take the law of another model or site all the same.")
+    ] = False,
     passes: Annotated[int, typer.Option(help="Passes over tokens / passes harvested activations, kept on disk.")] = 1,
     keep_activations: Annotated[bool, typer.Option(help="Keep them on disk also with one pass.")] = False,
     batch: Annotated[int, typer.Option(parser=count, help="Tokens a step.", metavar="N")] = 2048,
@@ -76,10 +89,14 @@ def train(
     Example: `semascope train smollm2-135m --data texts.jsonl --layer 15 --features 8192 --l0 32 --tokens 2M --out
     runs/mine`
 
+    With `--auto 30min --law scaling/mine` the sizes are those that `semascope recommend` gives for the budget.
+
     Several processes: `torchrun --nproc-per-node 4 -m semascope train …` divides the features among them.
     """
+    from semascope.cli.auto import auto_config
     from semascope.cli.screen import comparison, figures
     from semascope.config import ModelConfig, RunConfig
+    from semascope.errors import ConfigError
     from semascope.records import Site
     from semascope.runs import Run
     from semascope.sweeps import Sweep
@@ -108,27 +125,35 @@ def train(
         "skip": skip,
     }
     l0s = [None] if l0 is None else [whole_number(text) for text in each(l0)]
-    configs = [
-        RunConfig(
-            site=str(Site.parse(one_layer)),
-            training=TrainingConfig.model_validate(
-                {
-                    "variant": variant_settings(
-                        one_variant, l0=one_l0, coefficient=coefficient, matryoshka=matryoshka, options=option or ()
-                    ),
-                    "features": count(one_size),
-                    "tokens": tokens,
-                    "batch_tokens": batch,
-                    "learning_rate": learning_rate,
-                    "seed": one_seed,
-                }
-            ),
-            **shared,
-        )
-        for one_layer, one_variant, one_size, one_l0, one_seed in product(
-            each(layer), each(variant), each(features), l0s, seeds
-        )
-    ]
+    if auto is None and (law or borrow):
+        raise ConfigError("--law and --borrow belong to --auto BUDGET, and there is none: give one, or leave them out")
+    if auto is not None:
+        if max(map(len, (each(layer), seeds, l0s))) > 1:
+            raise ConfigError("--auto spends the budget on one dictionary: give one --layer, --l0 and --seed")
+        base = RunConfig(site=str(Site.parse(layer)), training=TrainingConfig(seed=seeds[0]), **shared)
+        configs = [auto_config(ctx, auto, law, base, out, l0=l0s[0], borrow=borrow)]
+    else:
+        configs = [
+            RunConfig(
+                site=str(Site.parse(one_layer)),
+                training=TrainingConfig.model_validate(
+                    {
+                        "variant": variant_settings(
+                            one_variant, l0=one_l0, coefficient=coefficient, matryoshka=matryoshka, options=option or ()
+                        ),
+                        "features": count(one_size),
+                        "tokens": tokens,
+                        "batch_tokens": batch,
+                        "learning_rate": learning_rate,
+                        "seed": one_seed,
+                    }
+                ),
+                **shared,
+            )
+            for one_layer, one_variant, one_size, one_l0, one_seed in product(
+                each(layer), each(variant), each(features), l0s, seeds
+            )
+        ]
     with joined(data_parallel=data_parallel, device=device) as team:
         many = len(configs) > 1
         together = Sweep.begin(out, configs, team=team) if many else Run.begin(out, configs[0], team=team)

@@ -10,7 +10,8 @@ from semascope.concepts.ranking import LEAST_AUC, LEVEL, RankedFeature, Ranking
 from semascope.concepts.reading import TextReader
 from semascope.concepts.rules import Rule, read_rules
 from semascope.concepts.specificity import Specificity, measure_specificity
-from semascope.concepts.suite import EMBEDDED_SUITE, Concept, Suite, read_concept, read_suite, suite_names
+from semascope.concepts.suite import Concept, Suite
+from semascope.concepts.suite_files import EMBEDDED_SUITE, read_concept, read_suite, suite_names
 
 __all__ = [
     "EMBEDDED_SUITE",

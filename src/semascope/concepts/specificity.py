@@ -70,8 +70,20 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A text of a kind and the feature's peak in it."""
+
+    kind: str
+    peak: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Specificity:
-    """The peaks of a feature in texts of each kind, by interval, and in other sources."""
+    """The peaks of a feature in texts of each kind, by interval, and in other sources.
+
+    ``examples``: the texts of each kind with the highest peaks, which may be offensive if the suite is.
+    """
 
     feature: int
     concept: str
@@ -80,6 +92,7 @@ class Specificity:
     bands: tuple[Band, ...]
     against: dict[str, Separation]
     elsewhere: tuple[Elsewhere, ...]
+    examples: tuple[Example, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Plain values."""
@@ -97,12 +110,14 @@ def measure_specificity(
     intervals: int = 5,
     texts_each: int = 200,
     context_tokens: int = 64,
+    examples: int = 0,
     seed: int = 0,
 ) -> Specificity:
     """Read up to ``texts_each`` texts of each kind, cut to ``context_tokens``, and count peaks by equal intervals.
 
     ``elsewhere``: texts of other sources, which carry the concept's label or not. ``maximum``: of the feature in the
-    index; a higher peak widens the last interval. Raises DataError with fewer than 8 texts with or without the concept.
+    index; a higher peak widens the last interval. ``examples``: how many texts of each kind to return. Raises DataError
+    with fewer than 8 texts with or without the concept.
     """
     documents = list(documents)
     generator = random.Random(seed)
@@ -139,6 +154,11 @@ def measure_specificity(
             _elsewhere(source, peaks[f"{source}+"], peaks[f"{source}-"], seed)
             for source in sorted({one.source for one in elsewhere})
             if len(peaks[f"{source}+"])
+        ),
+        examples=tuple(
+            Example(kind, peaks[kind][row].item(), drawn[kind][row].text)
+            for kind in KINDS
+            for row in peaks[kind].argsort(descending=True, stable=True)[:examples].tolist()
         ),
     )
 

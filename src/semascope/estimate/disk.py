@@ -6,8 +6,9 @@ from semascope.config import RunConfig
 from semascope.estimate.step import FLOAT, HALF
 
 INT = 4
-# A row of the index's activations after compression, and what it notes of a feature; measured (docs/LOG.md).
-INDEX_ACTIVATION, INDEX_FEATURE = 9.0, 500.0
+# Bytes that the index has after compression for an activation, for a token's place in its window, and for a feature
+# (statistics, sources, words, company): those of one index, of 8 million activations of 8,192 features (docs/LOG.md).
+INDEX_ACTIVATION, INDEX_TOKEN, INDEX_FEATURE = 8.2, 2.8, 1350.0
 
 
 def disk_space(
@@ -26,5 +27,5 @@ def disk_space(
         "activations": config.harvest_tokens * row if config.stored else 0.0,
         "checkpoint": 3 * weights + pool * stored_width * FLOAT,
         "dictionary": float(weights),
-        "index": indexed * (entries * INDEX_ACTIVATION + 2 * INT) + features * INDEX_FEATURE,
+        "index": indexed * (entries * INDEX_ACTIVATION + INDEX_TOKEN) + features * INDEX_FEATURE,
     }

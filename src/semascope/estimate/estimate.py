@@ -34,7 +34,8 @@ MOST_PARTS = 4096
 EVALUATION_PASSES, READS_OF_LOGITS = 3, 12
 # How often the start of a training reads its sample: 50 iterations of a geometric median, four times each.
 READS_OF_SAMPLE = 200
-# Seconds for each activation and for each feature that goes into an index, measured (docs/LOG.md).
+# Seconds for each activation and for each feature that goes into an index: assumed. The one index that was compared
+# (docs/LOG.md) was made and estimated on a machine with much other work, which tells little of either.
 INDEX_ACTIVATION, INDEX_FEATURE = 1.2e-6, 3e-4
 
 

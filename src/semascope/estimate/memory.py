@@ -1,6 +1,7 @@
 """The most memory that one process holds, stage by stage, and what it consists of.
 
-Counted are the large things; what is small or hard to count has a constant, measured on a CPU (docs/LOG.md).
+Counted are the large things; what is small or hard to count has a constant, which is an assumption. With them the peaks
+of four small trainings on a CPU were estimated within 18 % (docs/LOG.md); on a GPU none was compared.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from semascope.kernels.cpu_encode import BLOCK_ENTRIES
 from semascope.kernels.memory import MOST_FREE_BYTES
 
 MIB = 1 << 20
-# Interpreter and libraries; then the text with its tokenizer, and what the C library keeps back of freed memory.
+# Assumed: interpreter and libraries; the text with its tokenizer, and what the C library keeps back of freed memory.
 LIBRARIES, TEXT = 600 * MIB, 200 * MIB
-# A CUDA context with the libraries' own memory there.
+# A CUDA context with the libraries' own memory there. Assumed.
 CUDA_CONTEXT = 600 * MIB
 # Tensors of the width of a batch that a step holds at a time: inputs, targets, reconstruction, error, gradients.
 BATCHES_AT_ONCE = 8
-# What a forward pass holds of a token, in widths of the residual stream.
+# What a forward pass holds of a token, in widths of the residual stream. Assumed.
 WIDTHS_OF_A_PASS = 30
 # Logits, log-probabilities and their differences that an evaluation holds at a time.
 LOGITS_TENSORS = 5

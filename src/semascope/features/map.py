@@ -44,6 +44,11 @@ class FeatureMap:
         """Whether a map of this index was made."""
         return (index.folder / _FOLDER).is_dir()
 
+    @staticmethod
+    def made_at(index: FeatureIndex) -> int:
+        """When the map of this index was made, in nanoseconds: it tells one map from another. There must be one."""
+        return (index.folder / _FOLDER).stat().st_mtime_ns
+
     @classmethod
     def read(cls, index: FeatureIndex) -> FeatureMap:
         """Read the map of an index. Raises DamagedError when there is none, or one that cannot be read."""

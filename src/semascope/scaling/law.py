@@ -226,7 +226,7 @@ class Law(_Data):
         if (self.model.name, self.site) != (model, site):
             raise MismatchError(
                 f"the law is of {self.model.name} at {self.site}, and {model} at {site} was asked for: "
-                "laws differ between models; fit one with 'semascope scaling', or say that this one shall do"
+                "laws differ between models; fit one with 'semascope scaling', or say that this one shall do (--borrow)"
             )
 
     def at_l0(self, l0: float | None = None) -> LawAtL0:
@@ -239,17 +239,18 @@ class Law(_Data):
         known = ", ".join(f"{law.asked_l0:g}" for law in self.laws if law.asked_l0 is not None)
         raise ConfigError(f"the law knows dictionaries of L0 {known or 'as their loss decides'}: choose one of these")
 
-    def predict(self, flops: float, *, l0: float | None = None) -> Prediction:
+    def predict(self, flops: float, *, l0: float | None = None, width: int | None = None) -> Prediction:
         """What to train with so much compute, and what comes of it. Raises ConfigError where a law is missing.
 
-        Features follow from the law, tokens from features and compute.
+        Features follow from the law, tokens from features and compute. ``width``: of the activations of another model
+        for which this law shall do.
         """
         if not (flops > 0 and math.isfinite(flops)):
             raise ConfigError(f"a budget of {flops:g} FLOP buys nothing: expected a number above 0")
         law = self.at_l0(l0)
         features = law.features.at(flops)
         loss = law.loss if law.loss.problem is None else law.loss_without_floor
-        tokens = _mapped(features, lambda n: flops / training_flops(self.width, max(n, 1.0), 1))
+        tokens = _mapped(features, lambda n: flops / training_flops(width or self.width, max(n, 1.0), 1))
         unexplained = law.unexplained.at(flops)
         low, high = min(self.budgets), max(self.budgets)
         beyond = flops / high if flops > high * 1.01 else flops / low if flops < low * 0.99 else None

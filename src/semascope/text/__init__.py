@@ -4,6 +4,7 @@ from semascope.text.corpus import Corpus, CorpusConfig, is_held_out, shuffled
 from semascope.text.display import Piece, pieces, token_text
 from semascope.text.documents import read_documents
 from semascope.text.labelled import POSITIVE, positive_label, read_labelled, read_two_sides
+from semascope.text.published import Format, PublishedFile
 from semascope.text.rows import parse_json, read_text_file
 from semascope.text.sample import encyclopedia_names, read_sample, wikipedia_in_other_languages
 from semascope.text.tokenizer import ByteTokenizer, HuggingFaceTokenizer, Tokenizer
@@ -14,8 +15,10 @@ __all__ = [
     "ByteTokenizer",
     "Corpus",
     "CorpusConfig",
+    "Format",
     "HuggingFaceTokenizer",
     "Piece",
+    "PublishedFile",
     "Tokenizer",
     "encyclopedia_names",
     "is_held_out",

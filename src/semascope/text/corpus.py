@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,6 +44,15 @@ class Corpus:
     def held_out(self) -> Iterator[Document]:
         """The documents to evaluate on. Raises DataError when there are none."""
         return self._part(held_out=True)
+
+    def not_trained_on(self, documents: Sequence[Document]) -> list[Document]:
+        """Those of ``documents`` whose whole text, but for white space, is no document to learn from."""
+        config = self.config
+        ids = {one.id for one in documents if not is_held_out(one, config.held_out_fraction)}
+        if ids:
+            corpus = read_documents(config.source, field=config.field)
+            ids &= {document.id for document in corpus}
+        return [one for one in documents if one.id not in ids]
 
     def _part(self, *, held_out: bool) -> Iterator[Document]:
         config = self.config

@@ -54,6 +54,14 @@ export type Order = 'activation' | 'rarity'
 export const lens = (run: string, text: string, order: Order, signal?: AbortSignal) =>
   ask('post', `${RUN}/lens`, { path: { run }, body: { text, order, features: LENS_FEATURES, features_per_token: 8 }, signal })
 
+/** Every point of the map; the browser asks whether it is still the same, and fetches it once. */
+export const map = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map`, { path: { run }, signal })
+
+export const mapNames = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map/names`, { path: { run }, signal })
+
+export const mapFound = (run: string, search: string, signal?: AbortSignal) =>
+  ask('get', `${RUN}/map/found`, { path: { run }, query: { search }, signal })
+
 export const star = (run: string, feature: number, starred: boolean) =>
   ask(starred ? 'put' : 'delete', `${FEATURE}/star`, { path: { run, feature } })
 

@@ -384,6 +384,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/map": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Map
+         * @description Every point of the map, and its regions; 404 when no map was made.
+         */
+        get: operations["get_map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/map/found": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search Map
+         * @description The features that fire and answer to a search, the best match first; a search as in the list of features.
+         */
+        get: operations["search_map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/map/names": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Map Names
+         * @description What features are called, for all that are called something.
+         */
+        get: operations["get_map_names"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/steer": {
         parameters: {
             query?: never;
@@ -906,6 +966,36 @@ export interface components {
             token: number;
         };
         /**
+         * MapRegion
+         * @description A region of the map: its ``scale`` from 0, the coarsest, its centre, its features, and what they fire on.
+         */
+        MapRegion: {
+            /** N Features */
+            n_features: number;
+            /** Name */
+            name: string;
+            /** Scale */
+            scale: number;
+            /** X */
+            x: number;
+            /** Y */
+            y: number;
+        };
+        /**
+         * NamesOnMap
+         * @description The labels of features, and the concepts that features tell best, by feature.
+         */
+        NamesOnMap: {
+            /** Concepts */
+            concepts: {
+                [key: string]: string[];
+            };
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /**
          * NearFeature
          * @description A feature whose decoder direction is near, by cosine; ``label`` is its text.
          */
@@ -924,6 +1014,22 @@ export interface components {
         NoteText: {
             /** Text */
             text: string;
+        };
+        /**
+         * PointsOfMap
+         * @description The map in columns of equal length, one entry a feature; positions from -1 to 1, y upwards.
+         */
+        PointsOfMap: {
+            /** Density */
+            density: number[];
+            /** Feature */
+            feature: number[];
+            /** Regions */
+            regions: components["schemas"]["MapRegion"][];
+            /** X */
+            x: number[];
+            /** Y */
+            y: number[];
         };
         /**
          * Problem
@@ -2179,6 +2285,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Annotations"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_map: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PointsOfMap"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    search_map: {
+        parameters: {
+            query: {
+                search: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_map_names: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NamesOnMap"];
                 };
             };
             /** @description Not Found */

@@ -5,6 +5,7 @@ import type { RunSummary } from '../api/types'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
+import FeatureMap from './Map.svelte'
 import Overview from './Overview.svelte'
 import Steer from './Steer.svelte'
 
@@ -27,6 +28,7 @@ export const pages: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
+  { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
