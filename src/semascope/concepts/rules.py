@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from semascope.concepts.declared import declared, require_different
 from semascope.errors import ConfigError
 from semascope.records import Condition
 from semascope.text import read_text_file
@@ -70,22 +70,10 @@ def read_rules(path: Path, n_features: int) -> tuple[Rule, ...]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: expected a YAML file of rules")
-    try:
-        content: Any = yaml.safe_load(read_text_file(path))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML ({' '.join(str(error).split())}): correct it") from error
-    try:
-        entries = _File.model_validate(content).rules
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ConfigError(
-            f"{path} holds no rules: {where}: {first['msg']} (given: {first['input']!r}); expected a list 'rules' of "
-            "entries with a name and a list 'any' or 'all' of {feature: 166, above: 12}"
-        ) from error
-    names = [entry.name for entry in entries]
-    if repeated := sorted({one for one in names if names.count(one) > 1}):
-        raise ConfigError(f"{path} has more than one rule named {', '.join(repeated)}: give each its own name")
+    expected = "a list 'rules' of entries with a name and a list 'any' or 'all' of {feature: 166, above: 12}"
+    text, place = read_text_file(path), str(path)
+    entries = declared(text, _File, place=place, what="file of rules", expected=expected, error=ConfigError).rules
+    require_different((entry.name for entry in entries), what="rule", place=place, error=ConfigError)
     return tuple(_rule(entry, path, n_features) for entry in entries)
 
 

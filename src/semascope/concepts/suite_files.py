@@ -26,11 +26,11 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from semascope.concepts.declared import declared, require_different
 from semascope.concepts.suite import Concept, Suite
 from semascope.errors import DataError
 from semascope.packages import Package
@@ -151,23 +151,12 @@ def _built_in() -> dict[str, str]:
 
 
 def _parsed(text: str, name: str, place: str) -> Suite:
-    try:
-        content: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise DataError(f"{place} is not YAML ({' '.join(str(error).split())}): correct it") from error
-    try:
-        file = _File.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(
-            f"{place} is no suite of concepts: {where}: {first['msg']} (given: {first['input']!r}); expected a list "
-            "'concepts' of entries with name, label and, if wanted, among, sisters and texts; beside it may stand "
-            "'sources' and 'offensive'"
-        ) from error
-    names = [entry.name for entry in file.concepts]
-    if repeated := sorted({one for one in names if names.count(one) > 1}):
-        raise DataError(f"{place} has more than one concept named {', '.join(repeated)}: give each its own name")
+    expected = (
+        "a list 'concepts' of entries with name, label and, if wanted, among, sisters and texts; beside it may stand "
+        "'sources' and 'offensive'"
+    )
+    file = declared(text, _File, place=place, what="suite of concepts", expected=expected, error=DataError)
+    require_different((entry.name for entry in file.concepts), what="concept", place=place, error=DataError)
     concepts = tuple(Concept(one.name, one.label, one.among, tuple(one.sisters)) for one in file.concepts)
     published = tuple(one for source in file.sources for one in source.published())
     return Suite(name, concepts, tuple(_own_texts(file.concepts, name)), published, file.offensive)
