@@ -239,7 +239,7 @@ def test_the_lens_tells_what_the_model_represents(open_page: Open) -> None:
 
 def test_a_feature_is_steered_with_beside_the_default(open_page: Open) -> None:
     page = open_page("/feature/3")
-    page.get_by_role("link", name="Steer", exact=True).last.click()
+    page.get_by_role("main").get_by_role("link", name="Steer", exact=True).click()
     expect(page).to_have_url(re.compile(r"/steer\?features=3"))
     page.get_by_role("searchbox").fill("5")
     page.get_by_role("list", name="Found features").get_by_role("button").click()
