@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from semascope.cli.options import Dtype, Precision, Revision, TrustRemoteCode
 from semascope.cli.terminal import console
 from semascope.cli.values import count
 from semascope.cli.variants import variant_settings
@@ -39,11 +40,11 @@ def estimate(
     keep_activations: Annotated[bool, typer.Option(help="Keep them on disk also with one pass.")] = False,
     batch: Annotated[int, typer.Option(parser=count, help="Tokens a step.", metavar="N")] = 2048,
     context: Annotated[int, typer.Option(min=2, help="Tokens of a window of text.")] = 256,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
+    revision: Revision = None,
     device: Annotated[str, typer.Option(help="Of 'here': auto, cpu, cuda …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the model: auto, float32, bfloat16, float16.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Of float32 products on a CPU: auto, full, fast.")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
+    dtype: Dtype = "auto",
+    precision: Precision = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
     """Say what a training and its index will take: time, memory of a process, disk; before anything is fetched.

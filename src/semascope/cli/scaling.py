@@ -10,6 +10,18 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from semascope.cli.options import (
+    Coefficient,
+    ContextTokens,
+    Device,
+    Dtype,
+    Field,
+    L0s,
+    Precision,
+    Revision,
+    TrustRemoteCode,
+    VariantOptions,
+)
 from semascope.cli.terminal import console
 from semascope.cli.values import count, each, number, whole_number
 from semascope.cli.variants import variant_settings
@@ -31,30 +43,23 @@ def scaling(
         str, typer.Option(help="Learning rates, in multiples of the default one.", metavar="X[,X…]")
     ] = "1,2,4",
     variant: Annotated[str, typer.Option(help="topk, batchtopk, jumprelu, gated, l1 or kl.")] = "topk",
-    l0: Annotated[
-        str | None,
-        typer.Option(help="Active features a token; default 32, except for l1. Or several: 16,32.", metavar="N[,N…]"),
-    ] = None,
-    coefficient: Annotated[
-        float | None, typer.Option(help="λ of the sparsity penalty, instead of an L0 (l1: default 5; jumprelu, gated).")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
-    ] = None,
+    l0: L0s = None,
+    coefficient: Coefficient = None,
+    option: VariantOptions = None,
     tokens: Annotated[int, typer.Option(parser=count, help="Activations to harvest.", metavar="N")] = 1_000_000,
     passes: Annotated[int, typer.Option(help="How often they may be shown to a dictionary.", min=1)] = 4,
     batch: Annotated[int, typer.Option(parser=count, help="Tokens a step.", metavar="N")] = 512,
     measure_on: Annotated[
         int, typer.Option(parser=count, help="Held-out activations to measure on.", metavar="N")
     ] = 16_384,
-    context: Annotated[int, typer.Option(help="Tokens of a window of text.")] = 256,
-    field: Annotated[str | None, typer.Option(help="Where the text is in JSONL, Parquet or a dataset.")] = None,
+    context: ContextTokens = 256,
+    field: Field = None,
     held_out: Annotated[float, typer.Option(help="Part of the documents kept for measuring.")] = 0.1,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the model: auto, float32, bfloat16, float16.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Of float32 products on a CPU: auto, full, fast.")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    precision: Precision = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     seed: Annotated[int, typer.Option(help="Of the start and of the order of the text.", min=0)] = 0,
     plan_only: Annotated[bool, typer.Option(help="Print what would be trained, and stop.")] = False,
 ) -> None:

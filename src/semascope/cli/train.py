@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from semascope.cli.options import (
+    Coefficient,
+    ContextTokens,
+    Device,
+    Dtype,
+    Field,
+    L0s,
+    Precision,
+    Revision,
+    TrustRemoteCode,
+    VariantOptions,
+)
 from semascope.cli.terminal import console
 from semascope.cli.values import count, each, whole_number
 from semascope.cli.variants import variant_settings
@@ -38,16 +50,9 @@ def train(
     features: Annotated[
         str, typer.Option(help="Features of the dictionary. Or several: 4096,16k.", metavar="N[,N…]")
     ] = "8192",
-    l0: Annotated[
-        str | None,
-        typer.Option(help="Active features a token; default 32, except for l1. Or several: 16,32.", metavar="N[,N…]"),
-    ] = None,
-    coefficient: Annotated[
-        float | None, typer.Option(help="λ of the sparsity penalty, instead of an L0 (l1: default 5; jumprelu, gated).")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
-    ] = None,
+    l0: L0s = None,
+    coefficient: Coefficient = None,
+    option: VariantOptions = None,
     tokens: Annotated[int, typer.Option(parser=count, help="Activations shown in all.", metavar="N")] = 2_000_000,
     auto: Annotated[
         str | None,
@@ -65,14 +70,14 @@ def train(
     keep_activations: Annotated[bool, typer.Option(help="Keep them on disk also with one pass.")] = False,
     batch: Annotated[int, typer.Option(parser=count, help="Tokens a step.", metavar="N")] = 2048,
     learning_rate: Annotated[float | None, typer.Option(help="Default: from the features and the steps.")] = None,
-    context: Annotated[int, typer.Option(help="Tokens of a window of text.")] = 256,
-    field: Annotated[str | None, typer.Option(help="Where the text is in JSONL, Parquet or a dataset.")] = None,
+    context: ContextTokens = 256,
+    field: Field = None,
     held_out: Annotated[float, typer.Option(help="Part of the documents kept for evaluation.")] = 0.1,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="Of the model: auto, float32, bfloat16, float16.")] = "auto",
-    precision: Annotated[str, typer.Option(help="Of float32 products on a CPU: auto, full, fast.")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with the model.")] = False,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    precision: Precision = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     seed: Annotated[
         str, typer.Option(help="Of the start; the first of several also of the order of the text.", metavar="N[,N…]")
     ] = "0",
