@@ -22,19 +22,19 @@ from semascope.sae import SparseAutoencoder
 from semascope.training import Columns, Trainer, TrainingConfig, train
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread_for_toys() -> Iterator[None]:
-    """Matrices of a few hundred numbers are slower on several threads than on one."""
-    threads = torch.get_num_threads()
+@pytest.fixture(autouse=True)
+def _one_thread_for_toys() -> None:
+    """Matrices of a few hundred numbers are slower on several threads than on one.
+
+    Before each test: other libraries' loops (UMAP's) change the number of OpenMP's threads, not of MKL's.
+    """
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def all_threads() -> Iterator[None]:
-    """For tests on the real model."""
-    torch.set_num_threads(max(1, torch.multiprocessing.cpu_count()))
+    """For tests on the real model, and of what threads do."""
+    torch.set_num_threads(max(2, torch.multiprocessing.cpu_count()))
     yield
     torch.set_num_threads(1)
 

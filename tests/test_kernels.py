@@ -17,6 +17,7 @@ from semascope.kernels import (
     decode_with_sizes,
     encode,
     memory,
+    of_entries,
     reference,
 )  # fmt: skip
 from semascope.kernels.threads import over_rows
@@ -190,6 +191,26 @@ def test_threads_share_the_rows_and_change_nothing() -> None:
     finally:
         torch.set_num_threads(1)
     assert sorted(seen) == [(0, 33), (33, 66), (66, 100)]
+
+
+@pytest.mark.usefixtures("all_threads")
+def test_the_gradient_of_what_belongs_to_features_has_the_same_bits_at_every_run() -> None:
+    # More entries than PyTorch leaves to one thread.
+    n_entries, n_rows = 200_000, 1000
+    ids = torch.randint(0, FEATURES, (n_entries,), generator=torch.Generator().manual_seed(0))
+    pattern = Pattern(torch.linspace(0, n_entries, n_rows + 1).long(), ids, FEATURES)
+    gradient = random(n_entries, dtype=torch.float32)
+
+    def summed() -> torch.Tensor:
+        vector = torch.ones(FEATURES, requires_grad=True)
+        of_entries(pattern, vector).backward(gradient)
+        assert vector.grad is not None
+        return vector.grad
+
+    first = summed()
+    wanted = torch.zeros(FEATURES, dtype=torch.float64).index_add_(0, ids, gradient.double())
+    torch.testing.assert_close(first.double(), wanted, rtol=1e-4, atol=1e-3)
+    assert all(torch.equal(summed(), first) for _ in range(10))
 
 
 def dense_preactivations(x: Tensor, centre: Tensor, W: Tensor, b: Tensor, pattern: Pattern) -> Tensor:

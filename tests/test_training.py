@@ -157,7 +157,7 @@ from conftest import PlantedStream, train_many
 from test_training import of_every_variant
 from semascope.training import checkpoints
 checkpoints.LEAST_SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.0, 1e9
-torch.set_num_threads({threads})
+torch.set_num_threads(1)
 class Killed(PlantedStream):
     def __next__(self):
         if self._drawn == 123:
@@ -177,7 +177,7 @@ def test_dictionaries_of_every_variant_killed_with_sigkill_and_resumed_end_bit_f
     every_variant: dict[str, SparseAutoencoder], tmp_path: Path
 ) -> None:
     tests, folder = str(Path(__file__).parent), str(tmp_path / "parts")
-    program = KILLED.format(tests=tests, threads=torch.get_num_threads(), folder=folder)
+    program = KILLED.format(tests=tests, folder=folder)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert [path.name for path in (tmp_path / "parts/checkpoints").iterdir()] == ["step-00000120"]
     resumed = train_many(PlantedStream(), of_every_variant(), width=16, folder=tmp_path / "parts")

@@ -31,6 +31,24 @@ def feature_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
     return values_K.new_zeros(pattern.n_features).index_add_(0, pattern.feature_ids, values_K)
 
 
+class _OfEntries(torch.autograd.Function):
+    """What belongs to the feature of each entry. PyTorch's own gradient of ``vector_F[ids_K]`` adds with atomics where
+    there are many entries: in another order, with other last bits, at every run."""
+
+    @staticmethod
+    def forward(ctx: Any, vector_F: Tensor, pattern: Pattern) -> Tensor:
+        ctx.pattern = pattern
+        return vector_F[pattern.feature_ids]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        pattern, grad_K = ctx.pattern, gradients[0].contiguous()
+        kernels = kernels_for(grad_K)
+        features_T = pattern.transposed(kernels.transpose).features_T
+        sums_T = kernels.touched_sums(pattern, grad_K)
+        return grad_K.new_zeros(pattern.n_features).index_add_(0, features_T, sums_T), None
+
+
 class _Preactivations(torch.autograd.Function):
     """Makes values that selections picked out of ``(x − centre) Wᵀ + b`` differentiable in centre, W and b."""
 
@@ -116,6 +134,11 @@ class _DecodeWithSizes(torch.autograd.Function):
             part = slice(first, first + ROWS_AT_ONCE)
             grad_W_TD[part].addcmul_(W_FD[by_feature.features_T[part]], factors_T[part, None])
         return grad_values_K, _rows(by_feature, grad_W_TD, W_FD.shape), None
+
+
+def of_entries(pattern: Pattern, vector_F: Tensor) -> Tensor:
+    """[K]: the number of each entry's feature, differentiable in the numbers; the same bits at every run."""
+    return _OfEntries.apply(vector_F, pattern)
 
 
 def encode(

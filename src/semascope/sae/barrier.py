@@ -11,7 +11,7 @@ from abc import ABC
 import torch
 from torch import Tensor
 
-from semascope.kernels import Pattern
+from semascope.kernels import Pattern, of_entries
 from semascope.sae.base import ConfigT, SparseAutoencoder
 from semascope.sae.initial import firing_limits
 
@@ -40,7 +40,7 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
 
     def auxiliary_values(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """Without the biases: with them, all that dead features have to offer would be far below zero."""
-        return pre_K - self.b_enc_F[pattern.feature_ids]
+        return pre_K - of_entries(pattern, self.b_enc_F)
 
     @torch.no_grad()
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from semascope.kernels import Above, Pattern, Selection, decode
+from semascope.kernels import Above, Pattern, Selection, decode, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape
@@ -56,9 +56,8 @@ class Gated(BarrierAutoencoder[GatedConfig]):
 
     def activation(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """The magnitudes, from the gate's pre-activations."""
-        features_K = pattern.feature_ids
-        products_K = pre_K - self.b_enc_F[features_K]
-        return (self.r_mag_F[features_K].exp() * products_K + self.b_mag_F[features_K]).relu()
+        products_K = pre_K - of_entries(pattern, self.b_enc_F)
+        return (of_entries(pattern, self.r_mag_F).exp() * products_K + of_entries(pattern, self.b_mag_F)).relu()
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         selections = [self.selection(), *auxiliary_selections(self.config, moment)]

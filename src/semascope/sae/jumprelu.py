@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from semascope.kernels import Above, Selection
+from semascope.kernels import Above, Selection, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, REVIVED_DENSITY, STARTING_L0
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
@@ -82,7 +82,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         in_reach = Above(self.threshold_F.detach().relu() - self.bandwidth / 2)
         selections = [in_reach, *auxiliary_selections(config, moment)]
         (pattern, pre_K), *auxiliary = self.preactivations(x_BD, selections)
-        theta_K = self.threshold_F.relu()[pattern.feature_ids]
+        theta_K = of_entries(pattern, self.threshold_F.relu())
         jumping_K = pre_K if config.recipe == "anthropic" else pre_K.detach()
         active_K = _Step.apply(jumping_K, theta_K, self.bandwidth)
         # The product rule gives the gradient of the value and that of the jump.

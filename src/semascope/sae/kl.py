@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from semascope.kernels import Above, Pattern, Selection, feature_sums
+from semascope.kernels import Above, Pattern, Selection, feature_sums, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape, VariantConfig
@@ -103,7 +103,7 @@ class KL(BarrierAutoencoder[KLConfig]):
 
     def activation(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """Sigmoids, in units of the amplitudes."""
-        return self.amplitude_F[pattern.feature_ids] * pre_K.sigmoid()
+        return of_entries(pattern, self.amplitude_F) * pre_K.sigmoid()
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config
