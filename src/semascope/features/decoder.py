@@ -67,6 +67,23 @@ def nearest(directions_FD: Tensor, direction_D: Tensor, k: int) -> list[tuple[in
 
 
 @torch.no_grad()
+def counterparts(unit_nD: Tensor, unit_FD: Tensor, k: int) -> Tensor:
+    """Of each of n directions the ``k`` of F others nearest to it by cosine, [n, min(k, F)], nearest first.
+
+    Both as made by ``unit_rows``.
+    """
+    k = min(k, unit_FD.shape[0])
+    rows = _chunks(range(len(unit_nD)), unit_FD.shape[0])
+    return torch.cat([(unit_nD[chunk.start : chunk.stop] @ unit_FD.T).topk(k).indices.cpu() for chunk in rows])
+
+
+@torch.no_grad()
+def cosines(unit_PD: Tensor, others_PD: Tensor) -> Tensor:
+    """The cosine of each of P pairs of directions, [P], from -1 to 1; both as made by ``unit_rows``."""
+    return (unit_PD * others_PD).sum(dim=1).clamp(-1, 1)
+
+
+@torch.no_grad()
 def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tensor], k: int) -> Extremes:
     """The ``k`` tokens that each of ``features`` promotes most and suppresses most.
 

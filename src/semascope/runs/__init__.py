@@ -1,9 +1,21 @@
-"""The run folder: what is in it (`folder`), its stages (`run`), and several trained together (`together`)."""
+"""The run folder: what is in it (`folder`), its stages (`run`), several trained together (`together`) or compared."""
 
 from semascope.runs.card import card
+from semascope.runs.comparing import compare_runs, find_compared, why_not_comparable
 from semascope.runs.folder import RunFolder
 from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
 from semascope.runs.together import train_together
 
-__all__ = ["Reading", "Run", "RunFolder", "card", "read", "text_tokens", "train_together"]
+__all__ = [
+    "Reading",
+    "Run",
+    "RunFolder",
+    "card",
+    "compare_runs",
+    "find_compared",
+    "read",
+    "text_tokens",
+    "train_together",
+    "why_not_comparable",
+]
