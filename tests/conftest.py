@@ -16,8 +16,11 @@ from torch import Tensor
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
+from tiny_runs import texts, tiny_run
+
 from semascope.activations import BatchStream
 from semascope.models import HuggingFaceModel, load_model
+from semascope.runs import Run
 from semascope.sae import SparseAutoencoder
 from semascope.training import Columns, Trainer, TrainingConfig, train
 
@@ -45,6 +48,13 @@ def tiny() -> HuggingFaceModel:
     model = load_model("tiny", device="cpu", precision="full")
     assert isinstance(model, HuggingFaceModel)
     return model
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """A narrow and a wide run of the tiny model on the same text."""
+    folder = tmp_path_factory.mktemp("two")
+    return tiny_run(folder / "narrow", texts(), features=16), tiny_run(folder / "wide", texts(), features=64)
 
 
 class PlantedStream:

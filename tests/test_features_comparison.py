@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from semascope.errors import DamagedError, InputError, MismatchError
 from semascope.features import Comparison, FeatureIndex, Indexed, find_comparison, make_comparison
 from semascope.features.build import IndexBuilder
+from semascope.features.decoder import chance_cosine, unit_rows
 from semascope.records import Codes, TokenBatch
 
 WIDTH, TOKENS, WINDOW = 16, 400, 20
@@ -66,6 +68,7 @@ def wide(tmp_path: Path) -> Indexed:
 
 
 def check_planted(found: Comparison) -> None:
+    found = found.at(0.5)
     assert found.alone().tolist() == [VANISHED]
     assert found.turned.alone().tolist() == [NEW]
     assert found.split().tolist() == [PARENT]
@@ -85,7 +88,7 @@ def test_what_was_planted_is_found_from_both_sides(narrow: Indexed, wide: Indexe
 
 
 def test_children_share_the_tokens_of_their_parent(narrow: Indexed, wide: Indexed) -> None:
-    found = make_comparison(wide, narrow, WIDE, NARROW).turned
+    found = make_comparison(wide, narrow, WIDE, NARROW).turned.at(0.5)
     assert found.same_text
     family = found.family(PARENT)
     assert [one.share for one in family.children] == pytest.approx([0.1, 0.3, 0.5])
@@ -97,10 +100,10 @@ def test_children_share_the_tokens_of_their_parent(narrow: Indexed, wide: Indexe
 
 
 def test_a_threshold_decides_what_is_a_counterpart(narrow: Indexed, wide: Indexed) -> None:
-    found = make_comparison(narrow, wide, NARROW, WIDE)
-    assert found.turned.alone(0.75).tolist() == [NEW, SPLIT[0], SPLIT[1]]
-    assert [one.feature for one in found.family(PARENT, 0.75).children] == [SPLIT[2]]
-    assert found.split(0.75).tolist() == []
+    found = make_comparison(narrow, wide, NARROW, WIDE).at(0.75)
+    assert found.turned.alone().tolist() == [NEW, SPLIT[0], SPLIT[1]]
+    assert [one.feature for one in found.family(PARENT).children] == [SPLIT[2]]
+    assert found.split().tolist() == []
     counts = found.turned.histogram(10)
     assert counts.tolist() == np.histogram([0, 1, *SHARES], 10, (0, 1))[0].tolist()
 
@@ -136,13 +139,13 @@ def test_on_other_tokens_it_is_not_known_what_fires_together(narrow: Indexed, tm
 
 
 def test_a_comparison_belongs_to_two_dictionaries_as_they_are(narrow: Indexed, wide: Indexed) -> None:
-    make_comparison(narrow, wide, NARROW, WIDE)
+    made = make_comparison(narrow, wide, NARROW, WIDE)
     assert find_comparison(Indexed(narrow.index, "trained again"), wide) is None
     assert find_comparison(narrow, Indexed(wide.index, "trained again")) is None
     (kept,) = (narrow.index.folder / "counterparts").iterdir()
     (kept / "wider.parquet").write_bytes(b"")
     with pytest.raises(DamagedError, match=r"wider\.parquet is damaged"):
-        find_comparison(narrow, wide)
+        made.there.of(NEW)
 
 
 def test_what_does_not_belong_together_is_refused(narrow: Indexed, wide: Indexed) -> None:
@@ -169,3 +172,15 @@ def test_blocks_and_parts_give_the_same(
     pieces = make_comparison(here, there, NARROW, WIDE)
     for one, other, n_features in ((whole.here, pieces.here, 4), (whole.there, pieces.there, 6)):
         assert [one.of(feature) for feature in range(n_features)] == [other.of(f) for f in range(n_features)]
+
+
+def test_chance_is_what_random_directions_reach() -> None:
+    """Between one direction of two dimensions and a random one lies an angle that is uniform from 0 to 180 degrees."""
+    generator = torch.Generator().manual_seed(0)
+    spread_nD = unit_rows(torch.randn(5_000, 2, generator=generator))
+    one_1D = torch.tensor([[1.0, 0.0]])
+    median = chance_cosine(spread_nD, one_1D, draws=20_000, quantile=0.75)
+    assert median == pytest.approx(math.cos(math.radians(45)), abs=0.02)
+    assert chance_cosine(spread_nD, one_1D) == chance_cosine(spread_nD, one_1D) > 0.99
+    along_nD = torch.tensor([[0.0, 1.0], [0.0, -1.0]])
+    assert chance_cosine(along_nD, one_1D) == pytest.approx(0, abs=1e-5)

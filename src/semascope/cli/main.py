@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from semascope.cli import (
     attribute,
     calibrate,
+    compare,
     compare_texts,
     completeness,
     concepts,
@@ -94,6 +95,7 @@ app.command("completeness")(completeness.completeness)
 app.command("find")(find.find)
 app.command("specificity")(specificity.specificity)
 app.command("monitor")(monitor.monitor)
+app.command("compare")(compare.compare)
 app.command("compare-texts")(compare_texts.compare_texts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)

@@ -2,7 +2,6 @@
 
 from semascope.features.build import IndexBuilder
 from semascope.features.comparison import (
-    NEW_BELOW,
     Comparison,
     Family,
     Indexed,
@@ -22,7 +21,6 @@ from semascope.features.statistics import FeatureStatistics, Neighbour, Weighted
 from semascope.features.together import Companion
 
 __all__ = [
-    "NEW_BELOW",
     "Companion",
     "Comparison",
     "Context",

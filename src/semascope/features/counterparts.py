@@ -60,6 +60,16 @@ class Side:
         """On how many tokens each feature fires."""
         return self.index.summary.n_active_F
 
+    @property
+    def alive_n(self) -> NDArray[np.intp]:
+        """The features that fire."""
+        return np.flatnonzero(self.n_active_F)
+
+    @property
+    def firing_nD(self) -> Tensor:
+        """Their directions."""
+        return self.unit_FD[torch.from_numpy(self.alive_n)]
+
 
 class Counterparts:
     """The counterparts in another dictionary of each feature of one, as ``write_counterparts`` left them in ``file``.
@@ -87,6 +97,17 @@ class Counterparts:
     def cosine_F(self) -> NDArray[np.float32]:
         """Its cosine; 0 for a feature that never fires."""
         return self._best["best_cosine"]
+
+    def with_best(self, other: int) -> NDArray[np.intp]:
+        """The features whose best counterpart is ``other``, ascending."""
+        order, best = self._by_best
+        return order[slice(*np.searchsorted(best, (other, other + 1)))]
+
+    @cached_property
+    def _by_best(self) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """The features by their best counterparts, and these."""
+        order = np.argsort(self.best_F, kind="stable")
+        return order, self.best_F[order]
 
     def of(self, feature: int) -> list[Counterpart]:
         """The counterparts of a feature, the nearest first: ten by cosine, and ten by firing together, at most."""
@@ -116,8 +137,7 @@ def write_counterparts(file: Path, here: Side, there: Side, text: IndexedText | 
     """Find the counterparts in ``there`` of every feature of ``here``. ``text``: what both were indexed on; None where
     that is not the same."""
     n_there = len(there.unit_FD)
-    alive_there = np.flatnonzero(there.n_active_F)
-    directions_GD = there.unit_FD[torch.from_numpy(alive_there)]
+    alive_there, directions_GD = there.alive_n, there.firing_nD
     with (
         RowGroupWriter(file, format.COUNTERPARTS_SCHEMA, format.FEATURES_PER_ROW_GROUP) as writer,
         progress.task("Compare features", total=len(here.unit_FD), unit="features") as task,
@@ -206,9 +226,8 @@ def _columns(
         or [np.zeros(0, np.float32)]
     )
     order = np.lexsort((others_P, -cosines_P, features_P))
-    features_P, others_P, cosines_P, together_P = (
-        column_P[order] for column_P in (features_P, others_P.astype(np.int32), cosines_P, together_P)
-    )
+    features_P, cosines_P, together_P = features_P[order], cosines_P[order], together_P[order]
+    listed_P = others_P[order].astype(np.int32)
     starts = np.searchsorted(features_P, np.arange(features.start, features.stop + 1))
     has = starts[:-1] < starts[1:]
 
@@ -222,10 +241,10 @@ def _columns(
 
     return {
         "feature": np.arange(features.start, features.stop, dtype=np.int32),
-        "best": best(others_P, -1),
+        "best": best(listed_P, -1),
         "best_cosine": best(cosines_P, 0),
         "best_together": best(together_P, 0),
-        "others": lists(others_P),
+        "others": lists(listed_P),
         "cosines": lists(cosines_P),
         "n_together": lists(together_P),
     }
