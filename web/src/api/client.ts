@@ -23,6 +23,10 @@ export const detail = (run: string, feature: number, signal?: AbortSignal) =>
 export const contexts = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/contexts`, { path: { run, feature }, query: { width }, signal })
 
+/** Its few strongest contexts, a line each. */
+export const peaks = (run: string, feature: number, n: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/contexts`, { path: { run, feature }, query: { width: 'narrow', n }, signal })
+
 export const intervals = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/intervals`, { path: { run, feature }, query: { width }, signal })
 
@@ -82,3 +86,23 @@ export const calibration = (run: string, feature: number, signal?: AbortSignal) 
 /** The default and the steered text, as they are written. */
 export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
   lines('post', `${RUN}/steer`, { path: { run }, body, signal })
+
+/** The served runs that this one can be compared with. */
+export const comparable = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/comparable`, { path: { run }, signal })
+
+const COMPARED = '/api/runs/{run}/compared/{other}'
+
+export type Threshold = number | null
+
+export const compared = (run: string, other: string, threshold: Threshold, signal?: AbortSignal) =>
+  ask('get', COMPARED, { path: { run, other }, query: { threshold }, signal })
+
+export type ComparedChoice = Query<'/api/runs/{run}/compared/{other}/features'>
+
+/** Features of the first run that split, are alone, or are shared. */
+export const comparedFeatures = (run: string, other: string, query: ComparedChoice, signal?: AbortSignal) =>
+  ask('get', `${COMPARED}/features`, { path: { run, other }, query, signal })
+
+/** The counterparts and children in another run of a feature. */
+export const family = (run: string, feature: number, other: string, threshold: Threshold, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/counterparts/{other}`, { path: { run, feature, other }, query: { threshold }, signal })

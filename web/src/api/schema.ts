@@ -44,6 +44,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/comparable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Comparable
+         * @description The served runs that a run can be compared with, those with which it was first.
+         */
+        get: operations["list_comparable"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/compared/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Comparison
+         * @description Two runs beside each other.
+         */
+        get: operations["get_comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/compared/{other}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Compared
+         * @description Features of the first run: those that split, the most children first; those that the other does not have, the
+         *     least like anything first; or those that both have, the most alike first.
+         */
+        get: operations["list_compared"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/documents/{document}": {
         parameters: {
             query?: never;
@@ -136,6 +197,26 @@ export interface paths {
          * @description The windows in which a feature is strongest, near-duplicates folded; ``width``: how much text around the peak.
          */
         get: operations["list_contexts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features/{feature}/counterparts/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Family
+         * @description A feature's counterparts in another run, and its children there.
+         */
+        get: operations["get_family"];
         put?: never;
         post?: never;
         delete?: never;
@@ -599,6 +680,100 @@ export interface components {
             phi: number;
         };
         /**
+         * ComparableRun
+         * @description A served run of the same model and site; ``compared``: whether the comparison with it was made.
+         */
+        ComparableRun: {
+            /** Compared */
+            compared: boolean;
+            /** N Features */
+            n_features: number;
+            /** Name */
+            name: string;
+            /** Variant */
+            variant: string;
+        };
+        /**
+         * ComparedFeature
+         * @description A feature with the one of the other dictionary that is nearest to it, and how many children it has there.
+         */
+        ComparedFeature: {
+            /** Best */
+            best: number;
+            /** Concepts */
+            concepts: string[];
+            /** Cosine */
+            cosine: number;
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            label: components["schemas"]["WrittenText"] | null;
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** N Children */
+            n_children: number;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Starred */
+            starred: boolean;
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
+         * ComparedFeatures
+         * @description A part of a list of features; ``total``: how many the whole list has.
+         */
+        ComparedFeatures: {
+            /** Features */
+            features: components["schemas"]["ComparedFeature"][];
+            /** Total */
+            total: number;
+        };
+        /**
+         * ComparedRuns
+         * @description Two dictionaries, ``here`` and ``there``.
+         *
+         *     ``threshold``: the cosine from which on features are counterparts; ``chance``: what 99 % of random directions do not
+         *     reach. ``same_text``: whether both were indexed on the same tokens.
+         */
+        ComparedRuns: {
+            /** Chance */
+            chance: number;
+            here: components["schemas"]["ComparedSide"];
+            /** Same Text */
+            same_text: boolean;
+            there: components["schemas"]["ComparedSide"];
+            /** Threshold */
+            threshold: number;
+        };
+        /**
+         * ComparedSide
+         * @description One of two dictionaries.
+         *
+         *     Of the features that fire, ``n_shared`` are the best counterpart of their best counterpart, ``n_split`` are that of
+         *     several features of the other, and ``n_alone`` have none. ``cosines``: how many have a best cosine in each of equal
+         *     intervals from 0 to 1.
+         */
+        ComparedSide: {
+            /** Cosines */
+            cosines: number[];
+            /** N Alone */
+            n_alone: number;
+            /** N Features */
+            n_features: number;
+            /** N Firing */
+            n_firing: number;
+            /** N Shared */
+            n_shared: number;
+            /** N Split */
+            n_split: number;
+        };
+        /**
          * Concept
          * @description How well the best feature for a concept ranks texts that did not choose it.
          *
@@ -784,6 +959,23 @@ export interface components {
             suppressed: components["schemas"]["LogitToken"][];
             /** Top Tokens */
             top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
+         * FeatureFamily
+         * @description A feature in the other dictionary, the nearest first.
+         *
+         *     ``counterparts``: those of near directions or that fire together with it, also when their cosine is below the
+         *     threshold. ``children``: all features there whose best counterpart it is.
+         */
+        FeatureFamily: {
+            /** Children */
+            children: components["schemas"]["ShownCounterpart"][];
+            /** Counterparts */
+            counterparts: components["schemas"]["ShownCounterpart"][];
+            /** Same Text */
+            same_text: boolean;
+            /** Threshold */
+            threshold: number;
         };
         /**
          * FeaturePage
@@ -1126,6 +1318,40 @@ export interface components {
             window: number;
         };
         /**
+         * ShownCounterpart
+         * @description A feature of the other dictionary that is like the one at hand.
+         *
+         *     ``share``: of the tokens on which the feature at hand fires, on how many this one does; ``share_there`` the other
+         *     way round; null where the two were not indexed on the same tokens.
+         */
+        ShownCounterpart: {
+            /** Concepts */
+            concepts: string[];
+            /** Cosine */
+            cosine: number;
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            label: components["schemas"]["WrittenText"] | null;
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Share */
+            share: number | null;
+            /** Share There */
+            share_there: number | null;
+            /** Starred */
+            starred: boolean;
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
          * ShownInterval
          * @description Windows whose peak lies from ``low`` up to ``high``: how many there are, and a sample, strongest first.
          */
@@ -1318,6 +1544,142 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_comparable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparableRun"][];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_comparison: {
+        parameters: {
+            query?: {
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedRuns"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_compared: {
+        parameters: {
+            query?: {
+                kind?: "split" | "alone" | "shared";
+                limit?: number;
+                offset?: number;
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedFeatures"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1539,6 +1901,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ShownContext"][];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_family: {
+        parameters: {
+            query?: {
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureFamily"];
                 };
             };
             /** @description Not Found */

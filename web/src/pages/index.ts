@@ -2,6 +2,7 @@
 
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
+import Compare from './Compare.svelte'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
@@ -29,6 +30,7 @@ export const pages: Page[] = [
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
+  { path: 'compare', title: 'Compare', key: 'c', component: Compare },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
