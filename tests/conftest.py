@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from browser import Open
+    from playwright.sync_api import Browser
+
+    from semascope.runs import Run
 
 # Where there is no GPU, its kernels run in Triton's interpreter, which has to be told before Triton is imported,
 # which other libraries do when they are.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from tiny_runs import texts, tiny_run
-
 from semascope.activations import BatchStream
 from semascope.models import HuggingFaceModel, load_model
-from semascope.runs import Run
 from semascope.sae import SparseAutoencoder
 from semascope.training import Columns, Trainer, TrainingConfig, train
 
@@ -52,9 +55,40 @@ def tiny() -> HuggingFaceModel:
 
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """A narrow and a wide run of the tiny model on the same text."""
+    """A narrow run, `mine`, and a `wide` one of the tiny model on the same text."""
+    from tiny_runs import texts, tiny_run
+
     folder = tmp_path_factory.mktemp("two")
-    return tiny_run(folder / "narrow", texts(), features=16), tiny_run(folder / "wide", texts(), features=64)
+    return tiny_run(folder / "mine", texts(), features=16), tiny_run(folder / "wide", texts(), features=64)
+
+
+# What stands on a browser is imported where it is used, so that other tests do not wait for it.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from browser import browsing
+
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address(run: Run) -> Iterator[str]:
+    """The address of a server of the run, which is a fixture of the module that asks."""
+    from browser import serving
+
+    with serving(run.folder) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Open]:
+    """Opens pages of the run; afterwards no console may have seen an error."""
+    from browser import opening
+
+    with opening(browser, address) as opened:
+        yield opened
 
 
 class PlantedStream:

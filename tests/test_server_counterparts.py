@@ -41,17 +41,15 @@ def refused(client: TestClient, path: str, status: int, **query: Any) -> str:
 
 
 def test_two_runs_are_told_from_both_sides(client: TestClient, compared: Comparison) -> None:
-    assert get(client, "/narrow/comparable") == [
-        {"name": "wide", "variant": "topk", "n_features": 64, "compared": True}
-    ]
-    told = get(client, "/narrow/compared/wide")
+    assert get(client, "/mine/comparable") == [{"name": "wide", "variant": "topk", "n_features": 64, "compared": True}]
+    told = get(client, "/mine/compared/wide")
     assert told["threshold"] == told["chance"] == compared.chance
     assert told["same_text"] is True
     assert told["here"]["n_features"] == 16
     assert told["there"]["n_alone"] == len(compared.turned.alone())
-    turned = get(client, "/wide/compared/narrow")
+    turned = get(client, "/wide/compared/mine")
     assert (turned["here"], turned["there"]) == (told["there"], told["here"])
-    assert get(client, "/narrow/compared/wide", threshold=1)["there"]["n_alone"] == told["there"]["n_firing"]
+    assert get(client, "/mine/compared/wide", threshold=1)["there"]["n_alone"] == told["there"]["n_firing"]
 
 
 def test_features_of_each_kind_are_listed_in_parts(client: TestClient, compared: Comparison) -> None:
@@ -60,7 +58,7 @@ def test_features_of_each_kind_are_listed_in_parts(client: TestClient, compared:
         told = [
             one
             for offset in range(0, len(expected), 7)
-            for one in get(client, "/wide/compared/narrow/features", kind=kind, threshold=0.4, limit=7, offset=offset)[
+            for one in get(client, "/wide/compared/mine/features", kind=kind, threshold=0.4, limit=7, offset=offset)[
                 "features"
             ]
         ]
@@ -71,7 +69,7 @@ def test_features_of_each_kind_are_listed_in_parts(client: TestClient, compared:
 def test_a_feature_is_told_with_its_children_there(client: TestClient, compared: Comparison) -> None:
     parent = int(compared.n_children().argmax())
     client.put(f"/api/runs/wide/features/{compared.here.best_F[parent]}/label", json={"text": "Old rivers"})
-    told = get(client, f"/narrow/features/{parent}/counterparts/wide")
+    told = get(client, f"/mine/features/{parent}/counterparts/wide")
     expected = compared.family(parent).children
     assert [(one["feature"], one["share"]) for one in told["children"]] == [
         (one.feature, one.share) for one in expected
@@ -83,17 +81,17 @@ def test_a_feature_is_told_with_its_children_there(client: TestClient, compared:
 def test_what_is_not_there_or_does_not_fit_is_a_clear_4xx(
     client: TestClient, two_runs: tuple[Run, Run], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert "no run 'none'" in refused(client, "/narrow/compared/none", 404)
-    assert "given twice" in refused(client, "/narrow/compared/narrow", 422)
-    assert "0 to 15" in refused(client, "/narrow/features/16/counterparts/wide", 404)
-    assert "threshold" in refused(client, "/narrow/compared/wide", 422, threshold="nan")
+    assert "no run 'none'" in refused(client, "/mine/compared/none", 404)
+    assert "given twice" in refused(client, "/mine/compared/mine", 422)
+    assert "0 to 15" in refused(client, "/mine/features/16/counterparts/wide", 404)
+    assert "threshold" in refused(client, "/mine/compared/wide", 422, threshold="nan")
     folder = tmp_path_factory.mktemp("other")
     elsewhere = tiny_run(folder / "elsewhere", texts(), features=16, site="resid_post.0")
     copy = shutil.copytree(two_runs[0].folder, folder / "copy")
     seed = tiny_run(folder / "seed", texts(), features=16, seed=1)
     served = Served([two_runs[0].folder, elsewhere.folder, copy, seed.folder])
     with TestClient(create_app(served), base_url="http://127.0.0.1:8000") as other:
-        assert "different sites" in refused(other, "/narrow/compared/elsewhere", 422)
-        assert "give two dictionaries" in refused(other, "/narrow/compared/copy", 422)
-        assert f"semascope compare {two_runs[0].folder} {seed.folder}" in refused(other, "/narrow/compared/seed", 404)
-        assert [(one["name"], one["compared"]) for one in get(other, "/narrow/comparable")] == [("seed", False)]
+        assert "different sites" in refused(other, "/mine/compared/elsewhere", 422)
+        assert "give two dictionaries" in refused(other, "/mine/compared/copy", 422)
+        assert f"semascope compare {two_runs[0].folder} {seed.folder}" in refused(other, "/mine/compared/seed", 404)
+        assert [(one["name"], one["compared"]) for one in get(other, "/mine/comparable")] == [("seed", False)]
