@@ -41,7 +41,7 @@ def refused(client: TestClient, path: str, status: int, **query: Any) -> str:
 
 
 def test_two_runs_are_told_from_both_sides(client: TestClient, compared: Comparison) -> None:
-    assert get(client, "/mine/comparable") == [{"name": "wide", "variant": "topk", "n_features": 64, "compared": True}]
+    assert get(client, "/mine/comparable") == [{"name": "wide", "variant": "topk", "n_features": 64, "command": None}]
     told = get(client, "/mine/compared/wide")
     assert told["threshold"] == told["chance"] == compared.chance
     assert told["same_text"] is True
@@ -94,4 +94,5 @@ def test_what_is_not_there_or_does_not_fit_is_a_clear_4xx(
         assert "different sites" in refused(other, "/mine/compared/elsewhere", 422)
         assert "give two dictionaries" in refused(other, "/mine/compared/copy", 422)
         assert f"semascope compare {two_runs[0].folder} {seed.folder}" in refused(other, "/mine/compared/seed", 404)
-        assert [(one["name"], one["compared"]) for one in get(other, "/mine/comparable")] == [("seed", False)]
+        (one,) = get(other, "/mine/comparable")
+        assert (one["name"], one["command"]) == ("seed", f"semascope compare {two_runs[0].folder} {seed.folder}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
@@ -23,12 +24,12 @@ Kind = Literal["split", "alone", "shared"]
 
 
 class ComparableRun(BaseModel):
-    """A served run of the same model and site; ``compared``: whether the comparison with it was made."""
+    """A served run of the same model and site; ``command``: what makes the comparison, null where it was made."""
 
     name: str
     variant: str
     n_features: int
-    compared: bool
+    command: str | None
 
 
 class ComparedSide(BaseModel):
@@ -120,10 +121,8 @@ def _compared(
     except MismatchError as error:
         raise HTTPException(422, str(error)) from error
     if found is None:
-        raise not_found(
-            f"'{run.name}' and '{other.name}' were not compared yet: do it with "
-            f"'semascope compare {run.run.folder} {other.run.folder}', then try again"
-        )
+        how = _command(run, other)
+        raise not_found(f"'{run.name}' and '{other.name}' were not compared yet: do it with '{how}', then try again")
     return found if threshold is None else found.at(threshold)
 
 
@@ -134,7 +133,7 @@ Compared = Annotated[Comparison, Depends(_compared)]
 def list_comparable(served: Runs, run: Run) -> list[ComparableRun]:
     """The served runs that a run can be compared with, those with which it was first."""
     found = [one for other in served if other is not run and (one := _comparable(run, other))]
-    return sorted(found, key=lambda one: not one.compared)
+    return sorted(found, key=lambda one: one.command is not None)
 
 
 @router.get("/compared/{other}")
@@ -198,8 +197,12 @@ def _comparable(run: ServedRun, other: ServedRun) -> ComparableRun | None:
         name=other.name,
         variant=other.run.config.training.variant.variant,
         n_features=other.index.n_features,
-        compared=compared,
+        command=None if compared else _command(run, other),
     )
+
+
+def _command(run: ServedRun, other: ServedRun) -> str:
+    return shlex.join(["semascope", "compare", str(run.run.folder), str(other.run.folder)])
 
 
 def _side(compared: Comparison) -> ComparedSide:

@@ -681,11 +681,11 @@ export interface components {
         };
         /**
          * ComparableRun
-         * @description A served run of the same model and site; ``compared``: whether the comparison with it was made.
+         * @description A served run of the same model and site; ``command``: what makes the comparison, null where it was made.
          */
         ComparableRun: {
-            /** Compared */
-            compared: boolean;
+            /** Command */
+            command: string | null;
             /** N Features */
             n_features: number;
             /** Name */
