@@ -66,6 +66,15 @@ def test_features_of_each_kind_are_listed_in_parts(client: TestClient, compared:
         assert all(one["best"] == compared.there.best_F[one["feature"]] for one in told)
 
 
+def test_they_can_be_listed_in_another_order(
+    client: TestClient, compared: Comparison, two_runs: tuple[Run, Run]
+) -> None:
+    told = get(client, "/wide/compared/mine/features", kind="alone", threshold=0.9, sort="-density", limit=200)
+    alone = compared.at(0.9).turned.alone().tolist()
+    density_F = two_runs[1].features.densities()
+    assert [one["feature"] for one in told["features"]] == sorted(alone, key=lambda one: (-density_F[one], one))
+
+
 def test_a_feature_is_told_with_its_children_there(client: TestClient, compared: Comparison) -> None:
     parent = int(compared.n_children().argmax())
     client.put(f"/api/runs/wide/features/{compared.here.best_F[parent]}/label", json={"text": "Old rivers"})

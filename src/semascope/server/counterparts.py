@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from pydantic import BaseModel
 
 from semascope.errors import InputError, MismatchError
-from semascope.features import Comparison, Counterpart
+from semascope.features import Comparison, Counterpart, Filter, Sort
 from semascope.runs import find_compared, why_not_comparable
 from semascope.server.parameters import Feature, Run, Runs, served_run
 from semascope.server.problems import not_found, problems
@@ -153,12 +153,17 @@ def list_compared(
     run: Run,
     compared: Compared,
     kind: Kind = "split",
+    sort: Sort | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> ComparedFeatures:
-    """Features of the first run: those that split, the most children first; those that the other does not have, the
-    least like anything first; or those that both have, the most alike first."""
+    """Features of the first run: those that split, those that the other does not have, or those that both have.
+
+    Without ``sort`` the most children, the least like anything, or the most alike come first.
+    """
     found = {"split": compared.split, "alone": compared.alone, "shared": compared.shared}[kind]()
+    if sort is not None:
+        found = run.index.select(Filter(among=found.tolist()), sort=sort)
     shown = found[offset : offset + limit].tolist()
     n_children_F = compared.n_children()
     return ComparedFeatures(

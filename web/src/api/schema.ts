@@ -93,8 +93,9 @@ export interface paths {
         };
         /**
          * List Compared
-         * @description Features of the first run: those that split, the most children first; those that the other does not have, the
-         *     least like anything first; or those that both have, the most alike first.
+         * @description Features of the first run: those that split, those that the other does not have, or those that both have.
+         *
+         *     Without ``sort`` the most children, the least like anything, or the most alike come first.
          */
         get: operations["list_compared"];
         put?: never;
@@ -1641,6 +1642,7 @@ export interface operations {
                 kind?: "split" | "alone" | "shared";
                 limit?: number;
                 offset?: number;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
                 /** @description The cosine of counterparts; beyond chance without it. */
                 threshold?: number | null;
             };

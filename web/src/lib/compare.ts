@@ -21,6 +21,13 @@ export const KINDS: Kind[] = [
   { path: 'split-there', kind: 'split', there: true, says: (here, there) => `of ${there} split in ${here}`, count: (runs) => runs.there.n_split },
 ]
 
+/** Orders of a list; without one, what makes its features those of the list decides. */
+export const ORDERS = [
+  ['', 'By family or cosine'],
+  ['-density', 'Most often active'],
+  ['-maximum', 'Strongest'],
+] as const
+
 export const kindOf = (path: string | null): Kind => KINDS.find((one) => one.path === path) ?? KINDS[0]!
 
 /** A cosine from 0 to 1 as it stands in an address; null for what is none. */
