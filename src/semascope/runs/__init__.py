@@ -5,12 +5,13 @@ from semascope.runs.comparing import compare_runs, find_compared, why_not_compar
 from semascope.runs.folder import RunFolder
 from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
-from semascope.runs.together import train_together
+from semascope.runs.together import alone, train_together
 
 __all__ = [
     "Reading",
     "Run",
     "RunFolder",
+    "alone",
     "card",
     "compare_runs",
     "find_compared",
