@@ -132,7 +132,10 @@ def test_the_suites_that_come_along_fetch_nothing_until_their_texts_are_wanted(m
 def test_a_licence_that_must_be_accepted_is_asked_for_before_anything_is_fetched(
     pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = pinned.replace("    files:", "    must_accept: GPL-3.0-only\n    files:") + "      - {path: data/requests.txt}\n"
+    asked = (
+        pinned.replace("    files:", "    must_accept: GPL-3.0-only\n    files:")
+        + "      - {path: data/requests.txt}\n"
+    )
     (tmp_path / "mine.yaml").write_text("concepts: [{name: A, label: a}]\n" + asked)
     suite = read_suite(str(tmp_path / "mine.yaml"))
     assert len(suite.documents("GPL-3.0-only")) == 3

@@ -32,7 +32,9 @@ def concepts(
 
     Suites: demo, things, security, languages; ai-risk, bias, danger, morality, whose texts are fetched; character and
     emotions, whose texts are under a licence that has to be accepted. The texts are the labelled ones among the run's
-    held-out text, and those of the suite that were not trained on; none is shown. Writes evaluation/concepts-SUITE.json.
+    held-out text, and those of the suite that were not trained on; none is shown.
+
+    Writes evaluation/concepts-SUITE.json.
 
     Example: `semascope concepts runs/demo --suite security`
     """
@@ -44,10 +46,9 @@ def concepts(
     texts_of_suite = asked.documents(accept_license)
     opened = Run.open(run)
     densities = opened.features.densities()
-    labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
         opened.reader,
-        [*labelled, *opened.corpus.not_trained_on(texts_of_suite)],
+        opened.corpus.labelled(texts_of_suite),
         asked.concepts,
         texts_each=texts,
         seed=seed,

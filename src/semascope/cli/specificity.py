@@ -60,14 +60,13 @@ def specificity(
         raise ConfigError(f"there is no feature {feature}: the dictionary has features 0 to {features - 1}")
     indexed = FeatureIndex.is_complete(run / "features")
     with shown_by(RichReporter(errors)) if as_json else nullcontext():
-        labelled = [document for document in opened.corpus.held_out() if document.labels]
         fraction = opened.config.corpus.held_out_fraction
         elsewhere = wikipedia_in_other_languages() if wanted.among == "wikipedia-en" else ()
         found = measure_specificity(
             opened.reader,
             feature,
             wanted,
-            [*labelled, *opened.corpus.not_trained_on(texts_of_suite)],
+            opened.corpus.labelled(texts_of_suite),
             elsewhere=[document for document in elsewhere if is_held_out(document, fraction)],
             maximum=opened.features.statistics(feature).maximum if indexed else 0.0,
             intervals=intervals,
