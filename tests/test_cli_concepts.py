@@ -165,7 +165,8 @@ def test_calibration_scores_what_is_written_for_a_concept(run: Path, texts: Path
     ):
         shown = command(small + given, run, tmp=tmp_path, texts=texts)
         assert shown.exit_code == 0, shown.output
-        assert f"How far it is about: {name}" in shown.output
+        assert f"is about: {name}" in shown.output
+        assert "towards it" in shown.output
         kept = json.loads((run / "steering" / "calibration" / "7.json").read_text())["on_concept"]
         assert kept["name"] == name
         assert kept["probe_auc"] > 0.9

@@ -78,7 +78,7 @@ def calibrate(
         console.print(_levels(calibration))
         console.print(_verdict(calibration, run))
         if calibration.on_concept:
-            console.print(_on_concept(calibration, calibration.on_concept))
+            _show_concept(calibration, calibration.on_concept)
 
 
 def _number(text: str) -> float:
@@ -162,32 +162,31 @@ def _verdict(calibration: Calibration, run: Path) -> str:
     return f"[bold]#{number} steers, at {calibration.recommended:g}x[/]: {told}. Next: [cyan]{command}[/]"
 
 
-def _on_concept(calibration: Calibration, found: OnConcept) -> Table:
+def _show_concept(calibration: Calibration, found: OnConcept) -> None:
     """The concept's score at each strength, and what the texts that did not choose one say of it."""
-    name = escape(found.name)
-    table = Table(box=None, padding=(0, 1), title=f"How far it is about: {name}", title_justify="left")
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("Score", justify="right", style="bold cyan")
-    table.add_column("Random", justify="right")
+    table = Table(box=None, padding=(0, 1))
+    for name in ("", "Score", "Random"):
+        table.add_column(name, justify="right", no_wrap=True, style="bold cyan" if name == "Score" else "")
     table.add_row("0", f"{found.untouched:+.2f}", "")
     table.add_row("ask", f"{found.asked:+.2f}", "")
     for level, score, (low, high) in zip(calibration.levels, found.scores, found.controls, strict=True):
         table.add_row(f"{level.strength:g}x", f"{score:+.2f}", f"{low:+.2f} to {high:+.2f}")
-    if found.tested is None:
-        verdict = "At every strength tried the damage is too large."
+    console.print(f"[bold]How far what was written is about: {escape(found.name)}[/]")
+    console.print(table)
+    number, tested = calibration.feature, found.tested
+    if tested is None:
+        console.print(f"[bold]#{number} does not steer towards it[/]: at every strength the damage is too large.")
     else:
-        (low, high), tested = found.tested.interval, found.tested
-        verdict = (
-            f"{'It steers towards it' if found.recommended else 'It does not steer towards it'}: on the texts that did "
-            f"not choose {found.chosen:g}x the score is {tested.effect:+.2f} (95 % interval {low:+.2f} to {high:+.2f}),"
-            f" and that of random features up to {tested.controls[1]:+.2f}."
+        low, high = tested.interval
+        console.print(
+            f"[bold]#{number} {'steers' if found.recommended else 'does not steer'} towards it[/]: on the texts that did "
+            f"not choose {found.chosen:g}x the score is {tested.effect:+.2f} (95 % interval {low:+.2f} to {high:+.2f}), "
+            f"and that of random features up to {tested.controls[1]:+.2f}."
         )
-    table.caption = (
-        f"{verdict} Score: by a probe on raw activations, with which the untouched model reads what was written; 0 as "
-        f"in labelled texts without the concept, 1 as in those with it. AUC of the probe on other such texts "
-        f"{found.probe_auc:.2f}."
+    console.print(
+        "[dim]Score: what a probe on raw activations says when the untouched model reads what was written; 0 as in "
+        f"labelled texts without the concept, 1 as in those with it. Its AUC on such texts is {found.probe_auc:.2f}.[/]"
     )
-    return table
 
 
 def _best(run: Run, saved: SavedSteering) -> Table:
