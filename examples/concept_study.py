@@ -17,7 +17,8 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from attribution_study import PROMPTS, Studied, code
 from attribution_study import study as attribution_study
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from semascope.concepts import Concept, ConceptProbe, Suite, read_concept, score_concepts
+from semascope.concepts import Concept, ConceptProbe, Suite, TextReader, read_concept, score_concepts
 from semascope.errors import ConfigError, MismatchError
 from semascope.features import Context, Example
 from semascope.files import read_json, write_json
@@ -37,9 +39,9 @@ from semascope.steering import CalibrationSettings, Sampling, calibrate, texts
 from semascope.text import token_text
 
 CONCEPTS = (
-    "things:person", "languages:french", "security:sql-injection", "security:vulnerable-code", "bias:gender",
-    "danger:Dangerous requests that ask How", "emotions:angry", "character:sycophantic", "character:deceptive",
-    "character:tyrant",
+    "languages:french", "character:sycophantic", "things:person", "danger:Dangerous requests that ask How",
+    "security:sql-injection", "bias:gender", "emotions:angry", "character:deceptive", "character:tyrant",
+    "security:vulnerable-code",
 )  # fmt: skip
 PROMPT = "Tell me about your weekend."
 SHOWN = Context(before=12, after=6)
@@ -52,11 +54,26 @@ class Settings:
     texts_each: int = 40
     context_tokens: int = 48
     strengths: tuple[float, ...] = (1.0, 2.0, 3.0)
-    texts: int = 12
-    tokens: int = 16
+    texts: int = 8
+    tokens: int = 12
     controls: int = 4
-    windows: int = 2
+    windows: int = 1
     seed: int = 0
+
+
+class Remembering(TextReader):
+    """Reads the same texts once: those that score a feature train the probe too."""
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[Tensor, Tensor]]:
+        return {}
+
+    def pool(self, texts: Sequence[Sequence[int]], places: Sequence[range] | None = None) -> tuple[Tensor, Tensor]:
+        """As of any reader."""
+        asked = repr((texts, places))
+        if asked not in self._known:
+            self._known[asked] = super().pool(texts, places)
+        return self._known[asked]
 
 
 def study(run: Run, file: Path, accepted: str | None, settings: Settings, names: Sequence[str] = CONCEPTS) -> Any:
@@ -101,12 +118,14 @@ def _concepts(
     windows_WT = next(run.source.windows(held_out=True)).tokens_BT[: settings.windows]
     for name, (concept, suite) in asked.items():
         documents = [*sample, *(one for one in fetched[suite.name] if one.id in fresh)]
+        # The probe learns from the texts that the feature is scored on; sisters would be read for nothing else.
+        reader = Remembering(**vars(run.reader))
         [score] = score_concepts(
-            run.reader, documents, [concept], texts_each=settings.texts_each, context_tokens=settings.context_tokens,
-            seed=settings.seed,
+            reader, documents, [replace(concept, sisters=())], texts_each=settings.texts_each,
+            context_tokens=settings.context_tokens, seed=settings.seed,
         )  # fmt: skip
         probe = ConceptProbe.train(
-            run.reader, documents, concept.name, has=concept.is_positive, lacks=concept.is_negative,
+            reader, documents, concept.name, has=concept.is_positive, lacks=concept.is_negative,
             texts_each=settings.texts_each, context_tokens=settings.context_tokens, seed=settings.seed,
         )  # fmt: skip
         tried = CalibrationSettings(
@@ -162,7 +181,7 @@ def concept_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "concept": one["concept"], "feature": score["feature"], "exists": score["exists"], "auc": score["auc"],
                 "auc_low": score["interval"][0], "auc_high": score["interval"][1], "p": score["p_value"],
-                "sisters": score["specificity"], "probe": score["probe_auc"], "random": score["random_feature_auc"],
+                "probe": score["probe_auc"], "random": score["random_feature_auc"],
                 "texts": f"{score['positives']}+{score['negatives']}", "density": one["density"],
                 "steers_by_echo": by_echo["recommended"], "steers_by_concept": on["recommended"],
                 "untouched": on["untouched"], "asked": on["asked"],
@@ -215,12 +234,12 @@ def markdown(kept: Mapping[str, Any]) -> str:
     yes: Callable[[Any], str] = lambda found: f"at {found:g}x" if found else "no"  # noqa: E731
     lines = [
         *_table(
-            ["concept", "feature", "exists", "AUC (95 %)", "sisters", "probe", "density", "steers to it", "echoes"],
+            ["concept", "feature", "exists", "AUC (95 %)", "probe", "density", "steers to it", "echoes"],
             (
                 [
                     one["concept"], f"#{one['feature']}", "✓" if one["exists"] else "✗",
                     f"{one['auc']:.3f} ({one['auc_low']:.2f} to {one['auc_high']:.2f})",
-                    "–" if one["sisters"] is None else f"{one['sisters']:.3f}", f"{one['probe']:.3f}",
+                    f"{one['probe']:.3f}",
                     f"{one['density']:.2%}", yes(one["steers_by_concept"]), yes(one["steers_by_echo"]),
                 ]
                 for one in concept_rows(kept)

@@ -179,9 +179,9 @@ def _show_concept(calibration: Calibration, found: OnConcept) -> None:
     else:
         low, high = tested.interval
         console.print(
-            f"[bold]#{number} {'steers' if found.recommended else 'does not steer'} towards it[/]: on the texts that did "
-            f"not choose {found.chosen:g}x the score is {tested.effect:+.2f} (95 % interval {low:+.2f} to {high:+.2f}), "
-            f"and that of random features up to {tested.controls[1]:+.2f}."
+            f"[bold]#{number} {'steers' if found.recommended else 'does not steer'} towards it[/]: on the texts that "
+            f"did not choose {found.chosen:g}x the score is {tested.effect:+.2f} (95 % interval {low:+.2f} to "
+            f"{high:+.2f}), and that of random features up to {tested.controls[1]:+.2f}."
         )
     console.print(
         "[dim]Score: what a probe on raw activations says when the untouched model reads what was written; 0 as in "
