@@ -49,14 +49,15 @@ SHOWN = Context(before=12, after=6)
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is read and written; what is kept in a folder is of one of these."""
+    """How much is read and written, and the strengths, in multiples of the median norm of activations: where half of it
+    is added, most texts break, whatever the maximum of the feature is."""
 
     texts_each: int = 40
     context_tokens: int = 48
-    strengths: tuple[float, ...] = (1.0, 2.0, 3.0)
+    of_norm: tuple[float, ...] = (0.2, 0.35, 0.5)
     texts: int = 8
     tokens: int = 12
-    controls: int = 4
+    controls: int = 5
     windows: int = 1
     seed: int = 0
 
@@ -82,7 +83,7 @@ def study(run: Run, file: Path, accepted: str | None, settings: Settings, names:
         "model": run.config.model.name,
         "site": str(run.site),
         "features": run.dictionary.features,
-        "settings": asdict(settings) | {"strengths": list(settings.strengths)},
+        "settings": asdict(settings) | {"of_norm": list(settings.of_norm)},
     }
     kept: dict[str, Any] = read_json(file) if file.exists() else {**wanted, "concepts": {}, "attribution": []}
     if {name: kept[name] for name in wanted} != wanted:
@@ -116,6 +117,7 @@ def _concepts(
     fresh = {document.id for document in run.corpus.not_trained_on(every)}
     sample = run.corpus.labelled()
     windows_WT = next(run.source.windows(held_out=True)).tokens_BT[: settings.windows]
+    norm = run.model.activations(windows_WT, run.output_site)[:, 1:].float().norm(dim=2).median().item()
     for name, (concept, suite) in asked.items():
         documents = [*sample, *(one for one in fetched[suite.name] if one.id in fresh)]
         # The probe learns from the texts that the feature is scored on; sisters would be read for nothing else.
@@ -128,11 +130,11 @@ def _concepts(
             reader, documents, concept.name, has=concept.is_positive, lacks=concept.is_negative,
             texts_each=settings.texts_each, context_tokens=settings.context_tokens, seed=settings.seed,
         )  # fmt: skip
-        tried = CalibrationSettings(
-            settings.strengths, settings.texts, settings.tokens, settings.controls, seed=settings.seed
-        )
+        maximum = run.features.statistics(score.feature).maximum
+        strengths = tuple(round(share * norm / maximum, 2) for share in settings.of_norm)
+        tried = CalibrationSettings(strengths, settings.texts, settings.tokens, settings.controls, seed=settings.seed)
         calibration = calibrate(run.steering, run.features, score.feature, windows_WT, tried, probe=probe)
-        variants = [[], *([Intervention(score.feature, "clamp", one)] for one in settings.strengths)]
+        variants = [[], *([Intervention(score.feature, "clamp", one)] for one in strengths)]
         written = texts(run.steering.generate(PROMPT, *variants, sampling=Sampling(24, seed=settings.seed)))
         statistics = run.features.statistics(score.feature)
         yield (
@@ -231,7 +233,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def markdown(kept: Mapping[str, Any]) -> str:
     """What was measured, as tables and contexts."""
-    yes: Callable[[Any], str] = lambda found: f"at {found:g}x" if found else "no"  # noqa: E731
+    yes: Callable[[Any], str] = lambda found: f"at {found:.2g}x" if found else "no"  # noqa: E731
     lines = [
         *_table(
             ["concept", "feature", "exists", "AUC (95 %)", "probe", "density", "steers to it", "echoes"],
@@ -249,8 +251,7 @@ def markdown(kept: Mapping[str, Any]) -> str:
             ["concept", "strength", "of norm", "score", "random", "echo", "random", "KL", "surprise", "repeated", ""],
             (
                 [
-                    one["concept"] if one["strength"] == kept["settings"]["strengths"][0] else "",
-                    f"{one['strength']:g}x", f"{one['of_norm']:.2f}", f"{one['score']:+.2f}",
+                    one["concept"], f"{one['strength']:.2g}x", f"{one['of_norm']:.2f}", f"{one['score']:+.2f}",
                     f"{one['random_low']:+.2f} to {one['random_high']:+.2f}", f"{one['echo']:.3f}",
                     f"≤ {one['echo_random_high']:.3f}", f"{one['kl']:.2f}", f"{one['surprise']:.2f}",
                     f"{one['repeated']:.2f}", "" if one["acceptable"] else "damage",
@@ -271,7 +272,7 @@ def markdown(kept: Mapping[str, Any]) -> str:
         ),
     ]  # fmt: skip
     for one in kept["concepts"].values():
-        lines += _read(one, kept["settings"]["strengths"])
+        lines += _read(one)
     return "\n".join(lines) + "\n"
 
 
@@ -279,7 +280,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)] + [""]
 
 
-def _read(one: Mapping[str, Any], strengths: Sequence[float]) -> list[str]:
+def _read(one: Mapping[str, Any]) -> list[str]:
     """A concept's feature where it fires, and what is written with it."""
     tokens = (" ".join(map(code, one[name])) for name in ("fires_on", "promotes"))
     lines = [f"**{one['concept']}**, #{one['score']['feature']}: fires on {' and promotes '.join(tokens)}", ""]
@@ -287,7 +288,7 @@ def _read(one: Mapping[str, Any], strengths: Sequence[float]) -> list[str]:
         whole = f"{context['before']} «{context['at']}» {context['after']}"
         lines.append(f"- {context['activation']:.1f}: {code(' '.join(whole.split()))}")
     if one["written"] is not None:
-        names = ["by itself", *(f"at {strength:g}x" for strength in strengths)]
+        names = ["by itself", *(f"at {level['strength']:.2g}x" for level in one["calibration"]["levels"])]
         lines += [f"- {name}: {code(text)}" for name, text in zip(names, one["written"], strict=True)]
     return [*lines, ""]
 
@@ -302,18 +303,17 @@ def draw_steering(kept: Mapping[str, Any], file: Path) -> None:
         panel.set_axis_off()
     for panel, one in zip(panels, concepts, strict=False):
         calibration, on = one["calibration"], one["calibration"]["on_concept"]
-        strengths = [level["strength"] for level in calibration["levels"]]
+        strengths = [level["of_norm"] for level in calibration["levels"]]
         low, high = zip(*on["controls"], strict=True)
         panel.fill_between(strengths, low, high, color="#d5dbe3", linewidth=0)
         panel.axhline(on["asked"], color="#b45f06", linewidth=1, linestyle=":")
         panel.plot([0, *strengths], [on["untouched"], *on["scores"]], color="#2563a8", linewidth=1.5)
         for level, score in zip(calibration["levels"], on["scores"], strict=True):
             face = "#2563a8" if level["acceptable"] else "white"
-            panel.plot(level["strength"], score, "o", color="#2563a8", markerfacecolor=face, markersize=6)
+            panel.plot(level["of_norm"], score, "o", color="#2563a8", markerfacecolor=face, markersize=6)
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_title(f"{one['concept']}\n#{calibration['feature']}", fontsize=9)
-        panel.set_xticks([0, *strengths])
-    figure.supxlabel("strength, in multiples of the feature's maximum", fontsize=10)
+    figure.supxlabel("strength, in multiples of the median norm of activations", fontsize=10)
     figure.supylabel("score of what is written", fontsize=10)
     _save(figure, file)
 

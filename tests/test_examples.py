@@ -127,7 +127,7 @@ def test_the_concept_study_goes_on_and_hides_what_may_hurt(tmp_path: Path, monke
             f"  - {{name: Other, label: b, texts: {json.dumps(texts(12, seed=4))}}}\noffensive: {offensive}\n"
         )
     names = [f"{tmp_path / name}.yaml:a" for name in ("open", "hidden")]
-    small = study.Settings(texts_each=8, context_tokens=24, strengths=(1.0, 2.0), texts=4, tokens=4, controls=2)
+    small = study.Settings(texts_each=8, context_tokens=24, of_norm=(0.2, 0.4), texts=4, tokens=4, controls=2)
     monkeypatch.setattr(study, "attribution_study", lambda *_: [])
     file = tmp_path / "study.json"
     kept = study.study(run, file, None, small, names[:1])
@@ -144,7 +144,7 @@ def test_the_concept_study_goes_on_and_hides_what_may_hurt(tmp_path: Path, monke
     kept["attribution"] = [{**prompt, "logit_difference": 1.0, **both}]
     study.write(kept, tmp_path)
     written = (tmp_path / "study.md").read_text()
-    assert "| The open one | 1x |" in written
+    assert "| The open one | " in written
     assert "one\\|two" in written
     assert written.count("- by itself:") == 1
     rows = (tmp_path / "steering.csv").read_text().splitlines()
