@@ -8,13 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
 
 import pytest
 import uvicorn
-from playwright.sync_api import Playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from semascope.server import Served, create_app
 
@@ -58,6 +60,18 @@ def _cannot_be_tested(why: str) -> None:
 
 
 @contextmanager
+def launched() -> Iterator[Browser]:
+    """A Chromium with the page built for it."""
+    build_page()
+    # Where many tests run at once, a page may take its time.
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
 def serving(*runs: Path) -> Iterator[str]:
     """The address of a server of some runs, which ends afterwards."""
     server = uvicorn.Server(uvicorn.Config(create_app(Served(runs)), port=0, log_level="warning", ws="none"))
@@ -68,4 +82,22 @@ def serving(*runs: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def serving_files(folder: Path) -> Iterator[str]:
+    """The address of a server that knows nothing but the files of a folder."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
             thread.join()
