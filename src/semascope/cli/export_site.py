@@ -23,7 +23,9 @@ def export_site(
     features: Annotated[str | None, typer.Option(help="Which features, such as 3,17,40.", metavar="ID,ID…")] = None,
     kept_list: Annotated[str | None, typer.Option("--list", help="The features on a list that people keep.")] = None,
     top: Annotated[int, typer.Option(parser=count, help="So many features.", metavar="N")] = 1000,
-    by: Annotated[str, typer.Option(help="The largest by density, maximum or mean.")] = "maximum",
+    by: Annotated[
+        str, typer.Option(help="The largest by density, maximum, mean, output-score or input-score.")
+    ] = "maximum",
 ) -> None:
     """Write a copy of features' pages that any web host can serve: no server, no model, nothing to edit.
 
@@ -63,9 +65,11 @@ def _on_list(run: ServedRun, name: str) -> list[int]:
 
 
 def _largest(run: ServedRun, by: str, top: int) -> list[int]:
-    from semascope.features import Sort
+    from semascope.runs import FeatureSort, Scores, ordered
 
-    names = [sort.removeprefix("-") for sort in get_args(Sort) if sort.startswith("-")]
+    names = [sort.removeprefix("-") for sort in get_args(FeatureSort) if sort.startswith("-")]
     if by not in names:
         raise ConfigError(f"features cannot be chosen by '{by}': choose one of {', '.join(names)}")
-    return run.index.select(sort=cast("Sort", f"-{by}"))[:top].tolist()
+    if by.endswith("score") and not Scores.of(run.run).measured:
+        raise ConfigError(f"no feature has a score yet: run 'semascope calibrate {run.run.folder}', then try again")
+    return run.index.select(sort=ordered(run.run, cast("FeatureSort", f"-{by}")))[:top].tolist()

@@ -1,5 +1,6 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
+from semascope.features.around import Around, around_by_cosine, around_on_map
 from semascope.features.build import IndexBuilder
 from semascope.features.decoder import nearest
 from semascope.features.documents import DocumentText, Passage
@@ -13,6 +14,7 @@ from semascope.features.statistics import FeatureStatistics, Neighbour, Weighted
 from semascope.features.together import Companion
 
 __all__ = [
+    "Around",
     "Companion",
     "Context",
     "DocumentText",
@@ -31,6 +33,8 @@ __all__ = [
     "Sort",
     "SourceShare",
     "WeightedToken",
+    "around_by_cosine",
+    "around_on_map",
     "make_map",
     "nearest",
 ]

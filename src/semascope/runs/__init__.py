@@ -2,8 +2,20 @@
 
 from semascope.runs.card import card
 from semascope.runs.folder import RunFolder
+from semascope.runs.ordering import FeatureSort, Scores, ordered
 from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
 from semascope.runs.together import train_together
 
-__all__ = ["Reading", "Run", "RunFolder", "card", "read", "text_tokens", "train_together"]
+__all__ = [
+    "FeatureSort",
+    "Reading",
+    "Run",
+    "RunFolder",
+    "Scores",
+    "card",
+    "ordered",
+    "read",
+    "text_tokens",
+    "train_together",
+]

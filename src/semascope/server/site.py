@@ -17,9 +17,8 @@ from pydantic import TypeAdapter
 
 from semascope import progress
 from semascope.errors import ConfigError, InputError, UnavailableError
-from semascope.features import FeatureMap
 from semascope.files import folder_written_atomically, write_json
-from semascope.server import contexts, corpus, features, maps, runs
+from semascope.server import around, contexts, corpus, features, maps, runs
 from semascope.server.page import FOLDER
 from semascope.server.security import POLICY
 from semascope.server.served import ServedRun
@@ -96,7 +95,7 @@ def _check(run: ServedRun, folder: Path, ids: Sequence[int], page: Path) -> None
 
 def _mark(index: Path, run: ServedRun, ids: Sequence[int]) -> None:
     """Tell the page in its head that it is a copy, and the browser what it may do, as the server's headers would."""
-    pages = ["overview", "features", "feature", *(["map"] if FeatureMap.exists(run.index) else [])]
+    pages = ["overview", "features", "feature", *(["map"] if run.map else [])]
     # A policy in a page can say nothing about frames.
     policy = "; ".join(part for part in POLICY if not part.startswith("frame-ancestors"))
     head = (
@@ -130,7 +129,7 @@ def _of_run(run: ServedRun, ids: Sequence[int]) -> dict[str, Any]:
         address: overview,
         f"{address}/features": features.FeaturePage(total=len(listed), features=listed),
     }
-    if FeatureMap.exists(run.index):
+    if run.map:
         answers[f"{address}/map"] = _points(maps.get_map(run), wanted)
         names = maps.get_map_names(run)
         answers[f"{address}/map/names"] = maps.NamesOnMap(
@@ -157,6 +156,7 @@ def _of_feature(run: ServedRun, feature: int) -> dict[str, Any]:
     page = run.index.page(feature, per_interval=_PER_INTERVAL, context=contexts.WIDTHS["medium"])
     return {
         address: features.get_feature(run, feature).model_copy(update={"note": None, "lists": []}),
+        f"{address}/around": around.get_around(run, feature),
         f"{address}/contexts": [context(run, one) for one in page.top],
         f"{address}/intervals": [contexts.ShownInterval.of(run, one) for one in page.intervals],
         f"{address}/together": corpus.list_together(run, feature),

@@ -32,6 +32,10 @@ export const together = (run: string, feature: number, signal?: AbortSignal) =>
 export const sources = (run: string, feature: number, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/sources`, { path: { run, feature }, signal })
 
+/** The features around one, as points. */
+export const around = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/around`, { path: { run, feature }, signal })
+
 /** The document around a context. */
 export function document(run: string, feature: number, context: Context, signal?: AbortSignal) {
   const { document, window, position } = context

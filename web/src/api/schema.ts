@@ -104,6 +104,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/features/{feature}/around": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Around
+         * @description The 30 nearest on the map; where there is none, the neighbours, laid out by the cosines between them.
+         */
+        get: operations["get_around"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/calibration": {
         parameters: {
             query?: never;
@@ -762,6 +782,8 @@ export interface components {
             feature: number;
             /** Histogram */
             histogram: number[];
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Lists */
             lists: string[];
@@ -774,6 +796,8 @@ export interface components {
             /** Neighbours */
             neighbours: components["schemas"]["NearFeature"][];
             note: components["schemas"]["WrittenText"] | null;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Quantiles */
@@ -796,8 +820,24 @@ export interface components {
             total: number;
         };
         /**
+         * FeaturesAround
+         * @description A feature, in the middle and first, and others. ``by``: the nearest on the map, or its neighbours by cosine.
+         */
+        FeaturesAround: {
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "map" | "cosine";
+            /** Points */
+            points: components["schemas"]["PointAround"][];
+        };
+        /**
          * FeatureSummary
          * @description A feature in a list. ``concepts``: those that this feature tells best of all.
+         *
+         *     ``input_score`` and ``output_score``: whether what it promotes turns it on, and whether it makes the model say that;
+         *     None where `semascope calibrate RUN` has not measured them.
          */
         FeatureSummary: {
             /** Concepts */
@@ -806,6 +846,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Maximum */
             maximum: number;
@@ -813,6 +855,8 @@ export interface components {
             mean: number;
             /** N Active */
             n_active: number;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Starred */
@@ -1014,6 +1058,22 @@ export interface components {
         NoteText: {
             /** Text */
             text: string;
+        };
+        /**
+         * PointAround
+         * @description A feature at a place, from -1 to 1, y upwards; ``label`` is its text.
+         */
+        PointAround: {
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Label */
+            label: string | null;
+            /** X */
+            x: number;
+            /** Y */
+            y: number;
         };
         /**
          * PointsOfMap
@@ -1387,7 +1447,7 @@ export interface operations {
                 /** @description Only the features on this list. */
                 on_list?: string | null;
                 search?: string | null;
-                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean" | "output-score" | "-output-score" | "input-score" | "-input-score") | null;
                 /** @description Only features with a star, or only those without. */
                 starred?: boolean | null;
             };
@@ -1450,6 +1510,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeatureDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_around: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturesAround"];
                 };
             };
             /** @description Not Found */

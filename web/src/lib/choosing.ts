@@ -37,7 +37,11 @@ const KEYS: Record<string, (one: Summary) => number> = {
   density: (one) => one.density,
   maximum: (one) => one.maximum,
   mean: (one) => one.mean,
+  'output-score': (one) => one.output_score ?? -Infinity,
+  'input-score': (one) => one.input_score ?? -Infinity,
 }
+
+const compared = (a: number, b: number): number => (a < b ? -1 : a > b ? 1 : 0)
 
 export function chosen(all: Summary[], asked: Chosen): { total: number; features: Summary[] } {
   const search = asked.search?.trim()
@@ -55,8 +59,8 @@ export function chosen(all: Summary[], asked: Chosen): { total: number; features
     const matches = new Map(found.map((one) => [one, match(one, search)]))
     found = found.filter((one) => matches.get(one)).sort((a, b) => matches.get(b)! - matches.get(a)!)
   }
-  const key = asked.sort && KEYS[asked.sort.replace('-', '')]
-  if (key) found.sort((a, b) => (asked.sort!.startsWith('-') ? key(b) - key(a) : key(a) - key(b)) || a.feature - b.feature)
+  const key = asked.sort && KEYS[asked.sort.replace(/^-/, '')]
+  if (key) found.sort((a, b) => (asked.sort!.startsWith('-') ? compared(key(b), key(a)) : compared(key(a), key(b))) || a.feature - b.feature)
   const from = asked.offset ?? 0
   return { total: found.length, features: found.slice(from, from + (asked.limit ?? 50)) }
 }
