@@ -60,8 +60,8 @@ def _cannot_be_tested(why: str) -> None:
 
 
 @contextmanager
-def launched() -> Iterator[Browser]:
-    """A Chromium with the page built for it."""
+def browsing() -> Iterator[Browser]:
+    """A Chromium, for the page as its sources are now."""
     build_page()
     # Where many tests run at once, a page may take its time.
     expect.set_options(timeout=20_000)

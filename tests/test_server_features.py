@@ -12,6 +12,7 @@ import torch
 from starlette.testclient import TestClient
 from tiny_runs import texts, tiny_run
 
+from semascope.attribution import Question, attribute
 from semascope.errors import DamagedError
 from semascope.features import around_by_cosine
 from semascope.files import read_rows
@@ -98,3 +99,55 @@ def test_rows_are_read_without_the_others(run: Run) -> None:
     for name, rows in (("W_dec", [64]), ("nothing", [0])):
         with pytest.raises(DamagedError, match=name):
             read_rows(file, name, rows)
+
+
+def lens(client: TestClient, status: int = 200, **asked: Any) -> Any:
+    response = client.post("/api/runs/mine/lens", json={"text": "the stone house of Zürich", **asked})
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def test_the_lens_orders_features_by_attribution_to_the_next_token(client: TestClient, run: Run) -> None:
+    plain = lens(client, features=200, features_per_token=20)
+    told = lens(client, order="attribution", target="!", baseline="?", features=200, features_per_token=20)
+    assert (told["question"]["target"]["text"], told["question"]["baseline"]["text"]) == ("!", "?")
+    # The same activations, in another order.
+    values = {one["feature"]: one["total"] for one in plain["features"]}
+    assert {one["feature"]: one["total"] for one in told["features"]} == pytest.approx(values)
+    sizes = [abs(one["attribution"]) for one in told["features"][: told["n_first"]]]
+    assert sizes == sorted(sizes, reverse=True)
+    for token in told["tokens"]:
+        assert [abs(one["attribution"]) for one in token["features"]] == sorted(
+            (abs(one["attribution"]) for one in token["features"]), reverse=True
+        )
+    tokens = run.tokenizer.encode(["the stone house of Zürich"])[0]
+    expected = attribute(
+        run.model,
+        run.site,
+        run.dictionary,
+        Question((run.tokenizer.separator_id or 0, *tokens), ord("!"), ord("?")),
+        recent_medians=run.saved.metadata["recent_medians"],
+    )
+    assert told["question"]["difference"] == pytest.approx(expected.parts.total)
+    summed = sum(one["attribution"] for one in told["features"])
+    assert summed == pytest.approx(expected.parts.features, abs=1e-5)
+    swapped = lens(client, order="attribution", target="?", baseline="!", features=200)
+    assert swapped["features"][0]["attribution"] == pytest.approx(-told["features"][0]["attribution"])
+
+
+def test_without_a_target_the_likeliest_token_is_explained(client: TestClient) -> None:
+    question = lens(client, order="attribution")["question"]
+    assert (question["target"], question["target"]["rank"]) == (question["likely"][0], 1)
+    assert question["baseline"] is None
+    assert lens(client)["question"] is None
+
+
+def test_what_cannot_be_attributed_is_refused(client: TestClient) -> None:
+    for asked, said in (
+        ({"target": "!"}, "order"),
+        ({"order": "attribution", "baseline": "!"}, "target"),
+        ({"order": "attribution", "target": "!", "baseline": "!"}, "same token"),
+        ({"order": "attribution", "target": ""}, "target"),
+        ({"order": "attribution", "text": "a" * 600}, "512"),
+    ):
+        assert said in lens(client, 422, **asked)["detail"]

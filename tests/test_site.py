@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import ROOT, build_page, launched, serving_files
+from browser import ROOT, browsing, build_page, serving_files
 from playwright.sync_api import Browser, Page, expect
 from tiny_runs import texts, tiny_run
 
@@ -66,7 +66,7 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with launched() as browser:
+    with browsing() as browser:
         yield browser
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browser import ROOT, build_page, launched, serving
-from playwright.sync_api import Browser, Page, Route, expect
+from browser import ROOT, build_page, chromium, serving
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from tiny_runs import texts, tiny_run
 
 from semascope.runs import Run
@@ -46,8 +46,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with launched() as browser:
+    build_page()
+    # Where many tests run at once, a page may take its time.
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=["--no-sandbox"])
         yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The run folder: what is in it (`folder`), its stages (`run`), and several trained together (`together`)."""
 
+from semascope.runs.attributing import AttributedReading, read_for
 from semascope.runs.card import card
 from semascope.runs.folder import RunFolder
 from semascope.runs.ordering import FeatureSort, Scores, ordered
@@ -8,6 +9,7 @@ from semascope.runs.run import Run
 from semascope.runs.together import train_together
 
 __all__ = [
+    "AttributedReading",
     "FeatureSort",
     "Reading",
     "Run",
@@ -16,6 +18,7 @@ __all__ = [
     "card",
     "ordered",
     "read",
+    "read_for",
     "text_tokens",
     "train_together",
 ]

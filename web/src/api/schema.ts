@@ -512,9 +512,11 @@ export interface components {
     schemas: {
         /**
          * Activation
-         * @description A feature with its activation on a token.
+         * @description A feature with its activation on a token, and its attribution there where that was asked for.
          */
         Activation: {
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Value */
@@ -916,13 +918,15 @@ export interface components {
         /**
          * Lens
          * @description A text as the dictionary sees it. ``features``: first those of the whole text in order of their summed
-         *     activation (× rarity), ``n_first`` of them, then the others that some token names.
+         *     activation (× rarity), or of the size of their summed attribution to the ``question``, ``n_first`` of them, then the
+         *     others that some token names.
          */
         Lens: {
             /** Features */
             features: components["schemas"]["LensFeature"][];
             /** N First */
             n_first: number;
+            question?: components["schemas"]["LensQuestion"] | null;
             /** Tokens */
             tokens: components["schemas"]["LensToken"][];
         };
@@ -931,11 +935,13 @@ export interface components {
          * @description A feature that is active in the text: on which of its shown tokens, how strongly, and what it is called.
          *
          *     ``maximum``: its largest activation in the index. ``rarity``: −ln of the share of tokens on which it fires there.
-         *     ``fires_on``: the tokens that make up most of its activation there.
+         *     ``fires_on``: the tokens that make up most of its activation there. ``attribution``: summed over the text.
          */
         LensFeature: {
             /** At */
             at: number[];
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Fires On */
@@ -952,12 +958,29 @@ export interface components {
             values: number[];
         };
         /**
+         * LensQuestion
+         * @description What the features were attributed to: the logit ``difference`` of the ``target`` and the ``baseline``, or all
+         *     tokens on average. ``likely``: what the model would go on with.
+         */
+        LensQuestion: {
+            baseline: components["schemas"]["PredictedToken"] | null;
+            /** Difference */
+            difference: number;
+            /** Likely */
+            likely: components["schemas"]["PredictedToken"][];
+            target: components["schemas"]["PredictedToken"];
+        };
+        /**
          * LensText
          * @description A text, of at most 1,024 tokens. ``features_per_token`` and ``features``: how many to tell of each and of all.
          *
-         *     ``order``: the strongest first, by "activation" or by activation × rarity.
+         *     ``order``: the strongest first, by "activation", by activation × rarity, or by the size of the "attribution" to the
+         *     logit of the next token: how much more of it than of all tokens on average, or than of the ``baseline``. Then the
+         *     text has at most 512 tokens. ``target``: by default what the model finds likeliest; the first token counts.
          */
         LensText: {
+            /** Baseline */
+            baseline?: string | null;
             /**
              * Features
              * @default 50
@@ -973,7 +996,9 @@ export interface components {
              * @default activation
              * @enum {string}
              */
-            order: "activation" | "rarity";
+            order: "activation" | "rarity" | "attribution";
+            /** Target */
+            target?: string | null;
             /** Text */
             text: string;
         };
@@ -1090,6 +1115,18 @@ export interface components {
             x: number[];
             /** Y */
             y: number[];
+        };
+        /**
+         * PredictedToken
+         * @description A token that may follow: its probability, and its rank among all, from 1.
+         */
+        PredictedToken: {
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
+            /** Text */
+            text: string;
         };
         /**
          * Problem
