@@ -6,7 +6,7 @@ from semascope.runs.folder import RunFolder
 from semascope.runs.ordering import FeatureSort, Scores, ordered
 from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
-from semascope.runs.together import train_together
+from semascope.runs.together import alone, train_together
 
 __all__ = [
     "AttributedReading",
@@ -15,6 +15,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "Scores",
+    "alone",
     "card",
     "ordered",
     "read",
