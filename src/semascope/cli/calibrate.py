@@ -55,13 +55,13 @@ def calibrate(
     Example: `semascope calibrate runs/demo -f 3892`
     """
     from semascope.runs import Run
-    from semascope.steering import CalibrationSettings, SavedSteering, feature_scores
+    from semascope.steering import CalibrationSettings, feature_scores
     from semascope.steering import calibrate as measure
 
     settings = CalibrationSettings(tuple(map(_number, each(strengths))), texts, tokens, controls, seed=seed)
     opened = Run.open(run)
     index, steering = opened.features, opened.steering
-    saved = SavedSteering(opened.folder / "steering", index.n_features)
+    saved = opened.saved_steering
     if not feature:
         if concept or labelled or label:
             raise ConfigError("a concept scores what is written with a feature turned up: give one with -f")

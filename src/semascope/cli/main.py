@@ -24,6 +24,7 @@ from semascope.cli import (
     demo,
     estimate,
     evaluate,
+    export_site,
     features,
     find,
     index,
@@ -90,6 +91,7 @@ app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("label")(label.label)
 app.command("serve")(serve.serve)
+app.command("export-site")(export_site.export_site)
 app.command("concepts")(concepts.concepts)
 app.command("completeness")(completeness.completeness)
 app.command("find")(find.find)

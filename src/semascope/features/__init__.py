@@ -1,5 +1,6 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
+from semascope.features.around import Around, around_by_cosine, around_on_map
 from semascope.features.build import IndexBuilder
 from semascope.features.comparison import (
     Comparison,
@@ -21,6 +22,7 @@ from semascope.features.statistics import FeatureStatistics, Neighbour, Weighted
 from semascope.features.together import Companion
 
 __all__ = [
+    "Around",
     "Companion",
     "Comparison",
     "Context",
@@ -44,6 +46,8 @@ __all__ = [
     "Sort",
     "SourceShare",
     "WeightedToken",
+    "around_by_cosine",
+    "around_on_map",
     "find_comparison",
     "make_comparison",
     "make_map",

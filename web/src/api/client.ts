@@ -36,6 +36,10 @@ export const together = (run: string, feature: number, signal?: AbortSignal) =>
 export const sources = (run: string, feature: number, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/sources`, { path: { run, feature }, signal })
 
+/** The features around one, as points. */
+export const around = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/around`, { path: { run, feature }, signal })
+
 /** The document around a context. */
 export function document(run: string, feature: number, context: Context, signal?: AbortSignal) {
   const { document, window, position } = context
@@ -52,11 +56,18 @@ export function write(kind: 'label' | 'note', run: string, feature: number, text
   return text.trim() ? ask('put', `${FEATURE}/${kind}`, { path, body: { text } }) : ask('delete', `${FEATURE}/${kind}`, { path })
 }
 
-export type Order = 'activation' | 'rarity'
+export type Order = 'activation' | 'rarity' | 'attribution'
 
-/** For every token of a text its strongest features, and for the whole text those that matter. */
-export const lens = (run: string, text: string, order: Order, signal?: AbortSignal) =>
-  ask('post', `${RUN}/lens`, { path: { run }, body: { text, order, features: LENS_FEATURES, features_per_token: 8 }, signal })
+/**
+ * For every token of a text its strongest features, and for the whole text those that matter; for the order by
+ * attribution perhaps to which next token, and rather than which.
+ */
+export function lens(run: string, text: string, order: Order, target: string, baseline: string, signal?: AbortSignal) {
+  const next = order === 'attribution' && target ? { target, baseline: baseline || null } : {}
+  return ask('post', `${RUN}/lens`, {
+    path: { run }, body: { text, order, ...next, features: LENS_FEATURES, features_per_token: 8 }, signal,
+  })
+}
 
 /** Every point of the map; the browser asks whether it is still the same, and fetches it once. */
 export const map = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map`, { path: { run }, signal })

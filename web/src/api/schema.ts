@@ -166,6 +166,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/features/{feature}/around": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Around
+         * @description The 30 nearest on the map; where there is none, the neighbours, laid out by the cosines between them.
+         */
+        get: operations["get_around"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/calibration": {
         parameters: {
             query?: never;
@@ -574,9 +594,11 @@ export interface components {
     schemas: {
         /**
          * Activation
-         * @description A feature with its activation on a token.
+         * @description A feature with its activation on a token, and its attribution there where that was asked for.
          */
         Activation: {
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Value */
@@ -938,6 +960,8 @@ export interface components {
             feature: number;
             /** Histogram */
             histogram: number[];
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Lists */
             lists: string[];
@@ -950,6 +974,8 @@ export interface components {
             /** Neighbours */
             neighbours: components["schemas"]["NearFeature"][];
             note: components["schemas"]["WrittenText"] | null;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Quantiles */
@@ -989,8 +1015,24 @@ export interface components {
             total: number;
         };
         /**
+         * FeaturesAround
+         * @description A feature, in the middle and first, and others. ``by``: the nearest on the map, or its neighbours by cosine.
+         */
+        FeaturesAround: {
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "map" | "cosine";
+            /** Points */
+            points: components["schemas"]["PointAround"][];
+        };
+        /**
          * FeatureSummary
          * @description A feature in a list. ``concepts``: those that this feature tells best of all.
+         *
+         *     ``input_score`` and ``output_score``: whether what it promotes turns it on, and whether it makes the model say that;
+         *     None where `semascope calibrate RUN` has not measured them.
          */
         FeatureSummary: {
             /** Concepts */
@@ -999,6 +1041,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Maximum */
             maximum: number;
@@ -1006,6 +1050,8 @@ export interface components {
             mean: number;
             /** N Active */
             n_active: number;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Starred */
@@ -1065,13 +1111,15 @@ export interface components {
         /**
          * Lens
          * @description A text as the dictionary sees it. ``features``: first those of the whole text in order of their summed
-         *     activation (× rarity), ``n_first`` of them, then the others that some token names.
+         *     activation (× rarity), or of the size of their summed attribution to the ``question``, ``n_first`` of them, then the
+         *     others that some token names.
          */
         Lens: {
             /** Features */
             features: components["schemas"]["LensFeature"][];
             /** N First */
             n_first: number;
+            question?: components["schemas"]["LensQuestion"] | null;
             /** Tokens */
             tokens: components["schemas"]["LensToken"][];
         };
@@ -1080,11 +1128,13 @@ export interface components {
          * @description A feature that is active in the text: on which of its shown tokens, how strongly, and what it is called.
          *
          *     ``maximum``: its largest activation in the index. ``rarity``: −ln of the share of tokens on which it fires there.
-         *     ``fires_on``: the tokens that make up most of its activation there.
+         *     ``fires_on``: the tokens that make up most of its activation there. ``attribution``: summed over the text.
          */
         LensFeature: {
             /** At */
             at: number[];
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Fires On */
@@ -1101,12 +1151,29 @@ export interface components {
             values: number[];
         };
         /**
+         * LensQuestion
+         * @description What the features were attributed to: the logit ``difference`` of the ``target`` and the ``baseline``, or all
+         *     tokens on average. ``likely``: what the model would go on with.
+         */
+        LensQuestion: {
+            baseline: components["schemas"]["PredictedToken"] | null;
+            /** Difference */
+            difference: number;
+            /** Likely */
+            likely: components["schemas"]["PredictedToken"][];
+            target: components["schemas"]["PredictedToken"];
+        };
+        /**
          * LensText
          * @description A text, of at most 1,024 tokens. ``features_per_token`` and ``features``: how many to tell of each and of all.
          *
-         *     ``order``: the strongest first, by "activation" or by activation × rarity.
+         *     ``order``: the strongest first, by "activation", by activation × rarity, or by the size of the "attribution" to the
+         *     logit of the next token: how much more of it than of all tokens on average, or than of the ``baseline``. Then the
+         *     text has at most 512 tokens. ``target``: by default what the model finds likeliest; the first token counts.
          */
         LensText: {
+            /** Baseline */
+            baseline?: string | null;
             /**
              * Features
              * @default 50
@@ -1122,7 +1189,9 @@ export interface components {
              * @default activation
              * @enum {string}
              */
-            order: "activation" | "rarity";
+            order: "activation" | "rarity" | "attribution";
+            /** Target */
+            target?: string | null;
             /** Text */
             text: string;
         };
@@ -1209,6 +1278,22 @@ export interface components {
             text: string;
         };
         /**
+         * PointAround
+         * @description A feature at a place, from -1 to 1, y upwards; ``label`` is its text.
+         */
+        PointAround: {
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Label */
+            label: string | null;
+            /** X */
+            x: number;
+            /** Y */
+            y: number;
+        };
+        /**
          * PointsOfMap
          * @description The map in columns of equal length, one entry a feature; positions from -1 to 1, y upwards.
          */
@@ -1223,6 +1308,18 @@ export interface components {
             x: number[];
             /** Y */
             y: number[];
+        };
+        /**
+         * PredictedToken
+         * @description A token that may follow: its probability, and its rank among all, from 1.
+         */
+        PredictedToken: {
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
+            /** Text */
+            text: string;
         };
         /**
          * Problem
@@ -1751,7 +1848,7 @@ export interface operations {
                 /** @description Only the features on this list. */
                 on_list?: string | null;
                 search?: string | null;
-                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean" | "output-score" | "-output-score" | "input-score" | "-input-score") | null;
                 /** @description Only features with a star, or only those without. */
                 starred?: boolean | null;
             };
@@ -1814,6 +1911,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeatureDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_around: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturesAround"];
                 };
             };
             /** @description Not Found */

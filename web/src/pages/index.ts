@@ -2,6 +2,7 @@
 
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
+import { copiedPages } from '../lib/site'
 import Compare from './Compare.svelte'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
@@ -25,7 +26,7 @@ export interface Page {
   component: Component<PageProps>
 }
 
-export const pages: Page[] = [
+const all: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
@@ -34,3 +35,5 @@ export const pages: Page[] = [
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
+
+export const pages = all.filter((one) => copiedPages?.includes(one.path) ?? true)
