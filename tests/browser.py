@@ -6,19 +6,26 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
+from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from semascope.server import Served, create_app
 
 ROOT = Path(__file__).parents[1]
+PHONE = {"width": 390, "height": 844}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+MORE_OF_THE_SAME = ["li:nth-child(n + 4)", "[role=listitem]:nth-child(n + 4)", "tbody tr:nth-child(n + 4)"]
+
+Open = Callable[..., Page]
+"""Opens a page of the run `mine`, by what follows its name in the address; options are those of a browser context."""
 
 
 def web_build() -> ModuleType:
@@ -69,3 +76,51 @@ def serving(*runs: Path) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """A Chromium, for the page as its sources are now."""
+    build_page()
+    # Where many tests run at once, a page may take its time.
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opening(browser: Browser, address: str) -> Iterator[Open]:
+    """What opens pages of a server; afterwards no console may have seen an error."""
+    errors: list[str] = []
+    contexts: list[Any] = []
+
+    def opened(path: str = "", *, at: str = address, toured: bool = True, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        if toured:
+            context.add_init_script("localStorage.semascope ??= JSON.stringify({ toured: true })")
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{at}/#/mine{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def violations(page: Page) -> list[tuple[str, str]]:
+    """What axe finds inaccessible, with the first piece of the page where it does; the page bypasses its policy."""
+    page.evaluate((ROOT / "web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate(f"axe.run({{ exclude: {MORE_OF_THE_SAME} }}, {{ runOnly: {RULES} }})")
+    return [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]]
+
+
+def width(page: Page) -> int:
+    """How wide the page is, with what would have to be scrolled to."""
+    return page.evaluate("document.documentElement.scrollWidth")

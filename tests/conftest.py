@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from browser import Open
+    from playwright.sync_api import Browser
+
+    from semascope.runs import Run
 
 # Where there is no GPU, its kernels run in Triton's interpreter, which has to be told before Triton is imported,
 # which other libraries do when they are.
@@ -45,6 +51,35 @@ def tiny() -> HuggingFaceModel:
     model = load_model("tiny", device="cpu", precision="full")
     assert isinstance(model, HuggingFaceModel)
     return model
+
+
+# What stands on a browser is imported where it is used, so that other tests do not wait for it.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from browser import browsing
+
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address(run: Run) -> Iterator[str]:
+    """The address of a server of the run, which is a fixture of the module that asks."""
+    from browser import serving
+
+    with serving(run.folder) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Open]:
+    """Opens pages of the run; afterwards no console may have seen an error."""
+    from browser import opening
+
+    with opening(browser, address) as opened:
+        yield opened
 
 
 class PlantedStream:

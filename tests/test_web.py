@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browser import ROOT, build_page, chromium, serving
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from browser import PHONE, Open, build_page, serving, violations, width
+from playwright.sync_api import Browser, Route, expect
 from tiny_runs import texts, tiny_run
 
 from semascope.runs import Run
@@ -29,11 +27,6 @@ VIEWS = {
     "/feature/3?view=intervals&breaks=1": "Where it fires",
     "/feature/3?width=narrow": "Where it fires",
 }
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-MORE_OF_THE_SAME = ["li:nth-child(n + 4)", "[role=listitem]:nth-child(n + 4)"]
-PHONE = {"width": 390, "height": 844}
-
-Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -44,47 +37,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    build_page()
-    # Where many tests run at once, a page may take its time.
-    expect.set_options(timeout=20_000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(playwright), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def address(run: Run) -> Iterator[str]:
-    with serving(run.folder) as address:
-        yield address
-
-
-@pytest.fixture
-def open_page(browser: Browser, address: str) -> Iterator[Open]:
-    """Opens pages of the run; afterwards no console may have seen an error."""
-    errors: list[str] = []
-    contexts: list[Any] = []
-
-    def opened(path: str = "", *, at: str = address, toured: bool = True, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
-        if toured:
-            context.add_init_script("localStorage.semascope ??= JSON.stringify({ toured: true })")
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{at}/#/mine{path}")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
 def test_the_client_is_that_of_the_schema() -> None:
     """Fails when web/src/api/schema.ts is stale: python web/build.py client."""
     build_page().run("client", "--check")
@@ -92,14 +44,11 @@ def test_the_client_is_that_of_the_schema() -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_is_accessible(open_page: Open, theme: str) -> None:
-    axe = (ROOT / "web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
     for path, said in PAGES.items():
         page = open_page(path, color_scheme=theme, bypass_csp=True)
         expect(page.locator("main")).to_contain_text(said)
         page.wait_for_load_state("networkidle")
-        page.evaluate(axe)
-        found = page.evaluate(f"axe.run({{ exclude: {MORE_OF_THE_SAME} }}, {{ runOnly: {RULES} }})")
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == [], path
+        assert violations(page) == [], path
 
 
 def test_every_page_fits_a_phone(open_page: Open) -> None:
@@ -107,7 +56,7 @@ def test_every_page_fits_a_phone(open_page: Open) -> None:
         page = open_page(path, viewport=PHONE)
         expect(page.locator("main")).to_contain_text(said)
         page.wait_for_load_state("networkidle")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        assert width(page) <= PHONE["width"], path
 
 
 def test_search_answers_while_typing_and_its_address_can_be_shared(open_page: Open) -> None:
