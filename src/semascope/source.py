@@ -40,6 +40,12 @@ class ActivationSource:
         return load_model(**self._model_config.model_dump())
 
     @cached_property
+    def exact_model(self) -> LanguageModel:
+        """The language model in full precision, for comparing passes that hardly differ."""
+        exact = self._model_config.exact()
+        return self.model if exact == self._model_config else load_model(**exact.model_dump())
+
+    @cached_property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, without loading the model."""
         config = self._model_config

@@ -44,6 +44,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/attribute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attribute
+         * @description Which features make the model say a token, a line of JSON (`AttributionEvent`) whenever more is known.
+         *
+         *     The work stops when the client goes away.
+         */
+        post: operations["attribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/documents/{document}": {
         parameters: {
             query?: never;
@@ -578,6 +600,41 @@ export interface components {
              * @default 0.7
              */
             temperature: number;
+        };
+        /**
+         * AskedToken
+         * @description Why ``target`` follows a prompt of at most 512 tokens, and not ``baseline``, or not the mean of all tokens.
+         *
+         *     ``first_token``: of a target or baseline of several tokens, take the first. ``ablations``: how many of the
+         *     contributions are ablated for the comparison, all or a sample by ``seed``; the ``top`` ones besides, unless it is 0.
+         */
+        AskedToken: {
+            /**
+             * Ablations
+             * @default 100
+             */
+            ablations: number;
+            /** Baseline */
+            baseline?: string | null;
+            /**
+             * First Token
+             * @default false
+             */
+            first_token: boolean;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /** Target */
+            target: string;
+            /**
+             * Top
+             * @default 20
+             */
+            top: number;
         };
         /**
          * Companion
@@ -1318,6 +1375,207 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    attribute: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskedToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": {
+                        /** Ablated */
+                        ablated?: {
+                            /** Contribution */
+                            contribution: number;
+                            /** Effect */
+                            effect: number;
+                        }[] | null;
+                        agreement?: {
+                            /**
+                             * AblationAgreement
+                             * @description Correlations of a prediction with the effects of ablation, with a 95 % interval; None where not defined.
+                             *
+                             *     ``shared_top``: how many of the ``top`` largest are the same; None of a sample.
+                             */
+                            activation: {
+                                /** Pearson */
+                                pearson: number | null;
+                                /** Pearson Interval */
+                                pearson_interval: [
+                                    number,
+                                    number
+                                ] | null;
+                                /** Shared Top */
+                                shared_top: number | null;
+                                /** Spearman */
+                                spearman: number | null;
+                                /** Top */
+                                top: number;
+                            };
+                            /**
+                             * AblationAgreement
+                             * @description Correlations of a prediction with the effects of ablation, with a 95 % interval; None where not defined.
+                             *
+                             *     ``shared_top``: how many of the ``top`` largest are the same; None of a sample.
+                             */
+                            attribution: {
+                                /** Pearson */
+                                pearson: number | null;
+                                /** Pearson Interval */
+                                pearson_interval: [
+                                    number,
+                                    number
+                                ] | null;
+                                /** Shared Top */
+                                shared_top: number | null;
+                                /** Spearman */
+                                spearman: number | null;
+                                /** Top */
+                                top: number;
+                            };
+                        } | null;
+                        attributed?: {
+                            baseline: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            } | null;
+                            /** Compared */
+                            compared: number[];
+                            /** Contributions */
+                            contributions: {
+                                /** Activation */
+                                activation: number;
+                                /** Attribution */
+                                attribution: number;
+                                /** Feature */
+                                feature: number;
+                                /** Position */
+                                position: number;
+                            }[];
+                            /** Left Out Positions */
+                            left_out_positions: number[];
+                            /** Logit Difference */
+                            logit_difference: number;
+                            /**
+                             * DifferenceParts
+                             * @description What a logit difference consists of, in logits; the parts add up to it.
+                             *
+                             *     ``bias``: of the decoder; ``skip``: a transcoder's connection; ``error``: what the dictionary does not reconstruct;
+                             *     ``left_out``: positions that it does not read; ``rest``: what is not linear in the activation.
+                             */
+                            parts: {
+                                /** Bias */
+                                bias: number;
+                                /** Error */
+                                error: number;
+                                /** Features */
+                                features: number;
+                                /** Left Out */
+                                left_out: number;
+                                /** Rest */
+                                rest: number;
+                                /** Skip */
+                                skip: number;
+                            };
+                            /** Predictions */
+                            predictions: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            }[];
+                            /**
+                             * NextToken
+                             * @description A token that may follow: its probability, and its rank among all, from 1.
+                             */
+                            target: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            };
+                            /** Tokens */
+                            tokens: string[];
+                        } | null;
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
