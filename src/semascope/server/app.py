@@ -10,7 +10,20 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from semascope.server import attribution, contexts, corpus, features, lens, lists, maps, notes, runs, steering
+from semascope.server import (
+    attribution,
+    completeness,
+    concepts,
+    contexts,
+    corpus,
+    features,
+    lens,
+    lists,
+    maps,
+    notes,
+    runs,
+    steering,
+)
 from semascope.server.page import FOLDER, page_router
 from semascope.server.problems import tell_problems
 from semascope.server.security import Access, Guard
@@ -40,7 +53,9 @@ def create_app(served: Served, access: Access = Access(), *, page: Path = FOLDER
     )
     app.state.served, app.state.worker = served, ModelWorker()
     api = APIRouter(prefix="/api")
-    for resource in (runs, features, contexts, corpus, maps, notes, lists, lens, steering, attribution):
+    for resource in (
+        runs, features, contexts, corpus, maps, notes, lists, lens, steering, attribution, concepts, completeness,
+    ):  # fmt: skip
         api.include_router(resource.router)
     app.include_router(api)
     app.include_router(page_router(page))

@@ -1,7 +1,7 @@
 /** Every question that a page has for the server. */
 
 import { ask, lines, type Query } from './ask'
-import type { AskedText, Context } from './types'
+import type { AskedText, AskedToken, Context } from './types'
 
 const LENS_FEATURES = 200
 const RUN = '/api/runs/{run}'
@@ -82,3 +82,7 @@ export const calibration = (run: string, feature: number, signal?: AbortSignal) 
 /** The default and the steered text, as they are written. */
 export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
   lines('post', `${RUN}/steer`, { path: { run }, body, signal })
+
+/** Which features make the model say a token, as it is found out. */
+export const attribute = (run: string, body: AskedToken, signal: AbortSignal) =>
+  lines('post', `${RUN}/attribute`, { path: { run }, body, signal })

@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/completeness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Completeness
+         * @description Which names of which kinds have a feature, by their frequency, in every served run.
+         */
+        get: operations["get_completeness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs": {
         parameters: {
             query?: never;
@@ -60,6 +80,26 @@ export interface paths {
          *     The work stops when the client goes away.
          */
         post: operations["attribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/concepts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Concepts
+         * @description Which concepts have a feature, which, and how well it tells them.
+         */
+        get: operations["get_concepts"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -889,6 +929,16 @@ export interface components {
             /** Token */
             token: number;
         };
+        /**
+         * FittedSigmoid
+         * @description The share of names that are present: 1 / (1 + exp(−slope · (log10 frequency − middle))).
+         */
+        FittedSigmoid: {
+            /** Middle */
+            middle: number;
+            /** Slope */
+            slope: number;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -917,6 +967,16 @@ export interface components {
             n_features: number;
             /** Name */
             name: string;
+        };
+        /**
+         * KindCompleteness
+         * @description Names of a kind, in all runs in which they were looked for.
+         */
+        KindCompleteness: {
+            /** Kind */
+            kind: string;
+            /** Runs */
+            runs: components["schemas"]["RunCompleteness"][];
         };
         /**
          * LabelText
@@ -1039,6 +1099,16 @@ export interface components {
             y: number;
         };
         /**
+         * MeasuredCompleteness
+         * @description The kinds of names that were looked for, and the ``command`` that looks for more.
+         */
+        MeasuredCompleteness: {
+            /** Command */
+            command: string;
+            /** Kinds */
+            kinds: components["schemas"]["KindCompleteness"][];
+        };
+        /**
          * NamesOnMap
          * @description The labels of features, and the concepts that features tell best, by feature.
          */
@@ -1089,12 +1159,49 @@ export interface components {
             y: number[];
         };
         /**
+         * PresentName
+         * @description A name, how often the training text has it, and its best feature; ``present``: whether that is the name's own.
+         */
+        PresentName: {
+            /** Auc */
+            auc: number;
+            /** Count */
+            count: number;
+            /** Feature */
+            feature: number;
+            /** Name */
+            name: string;
+            /** Per Million */
+            per_million: number;
+            /** Present */
+            present: boolean;
+        };
+        /**
          * Problem
          * @description What was given, what was expected, and what to do.
          */
         Problem: {
             /** Detail */
             detail: string;
+        };
+        /**
+         * RunCompleteness
+         * @description What is present in the dictionary of a run; no ``fit`` when all are alike.
+         *
+         *     ``per_million`` of a name that never occurs is that of half an occurrence, so that it has a logarithm.
+         */
+        RunCompleteness: {
+            /** Features */
+            features: number;
+            fit: components["schemas"]["FittedSigmoid"] | null;
+            /** Names */
+            names: components["schemas"]["PresentName"][];
+            /** Run */
+            run: string;
+            /** Share */
+            share: number;
+            /** Tokens */
+            tokens: number;
         };
         /**
          * RunOverview
@@ -1158,6 +1265,67 @@ export interface components {
             trained_tokens: number;
             /** Variant */
             variant: string;
+        };
+        /**
+         * ScoredConcept
+         * @description A concept with what else was measured. ``density``: the share of tokens on which its feature fires.
+         *
+         *     ``p_value``: corrected for the ``features_tried``. ``specificity`` is over so many ``sister_texts``.
+         */
+        ScoredConcept: {
+            /** Auc */
+            auc: number;
+            /** Concept */
+            concept: string;
+            /** Density */
+            density: number;
+            /** Exists */
+            exists: boolean;
+            /** Feature */
+            feature: number;
+            /** Features Tried */
+            features_tried: number;
+            /** Interval */
+            interval: [
+                number,
+                number
+            ];
+            /** Negatives */
+            negatives: number;
+            /** P Value */
+            p_value: number;
+            /** Positives */
+            positives: number;
+            /** Probe Auc */
+            probe_auc: number;
+            /** Random Feature Auc */
+            random_feature_auc: number;
+            /** Sister Texts */
+            sister_texts: number;
+            /** Specificity */
+            specificity: number | null;
+        };
+        /**
+         * ScoredSuite
+         * @description The concepts that were scored together; ``offensive``: whether what their features fire on may hurt.
+         */
+        ScoredSuite: {
+            /** Concepts */
+            concepts: components["schemas"]["ScoredConcept"][];
+            /** Name */
+            name: string;
+            /** Offensive */
+            offensive: boolean;
+        };
+        /**
+         * ScoredSuites
+         * @description The suites that were scored, and the ``commands`` that score the others that come with Semascope.
+         */
+        ScoredSuites: {
+            /** Commands */
+            commands: string[];
+            /** Suites */
+            suites: components["schemas"]["ScoredSuite"][];
         };
         /**
          * ShownContext
@@ -1318,6 +1486,26 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_completeness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeasuredCompleteness"];
+                };
+            };
+        };
+    };
     list_runs: {
         parameters: {
             query?: never;
@@ -1576,6 +1764,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_concepts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoredSuites"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

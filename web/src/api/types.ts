@@ -1,6 +1,6 @@
 /** The records of the API by their names; what they hold is written in the server. */
 
-import type { components } from './schema'
+import type { components, paths } from './schema'
 
 type Records = components['schemas']
 
@@ -22,3 +22,8 @@ export type Calibration = Records['FeatureCalibration']
 export type MapData = Records['PointsOfMap']
 export type MapNames = Records['NamesOnMap']
 export type Region = Records['MapRegion']
+export type AskedToken = Records['AskedToken']
+
+type AttributionEvent = paths['/api/runs/{run}/attribute']['post']['responses'][200]['content']['application/x-ndjson']
+export type Attributed = NonNullable<AttributionEvent['attributed']>
+export type Agreement = NonNullable<AttributionEvent['agreement']>

@@ -2,6 +2,7 @@
 
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
+import Attribution from './Attribution.svelte'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
@@ -30,5 +31,6 @@ export const pages: Page[] = [
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
+  { path: 'attribution', title: 'Attribution', key: 'a', component: Attribution },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
