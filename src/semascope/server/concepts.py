@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, ValidationError
 
-from semascope.concepts import read_suite, suite_names
+from semascope.concepts import LEAST_AUC, LEVEL, read_suite, suite_names
 from semascope.errors import DamagedError
 from semascope.server.parameters import Run
 from semascope.server.problems import problems
@@ -36,9 +36,14 @@ class ScoredSuite(BaseModel):
 
 
 class ScoredSuites(BaseModel):
-    """The suites that were scored, and the ``commands`` that score the others that come with Semascope."""
+    """The suites that were scored, and the ``commands`` that score the others that come with Semascope.
+
+    A feature exists when its AUC is at least ``least_auc``, with a p-value of at most ``level``.
+    """
 
     suites: list[ScoredSuite]
+    least_auc: float
+    level: float
     commands: list[str]
 
 
@@ -60,7 +65,12 @@ def get_concepts(run: Run) -> ScoredSuites:
                 f"the concepts of the suite '{name}' cannot be read: run '{_command(run, name)}' again"
             ) from error
         suites.append(ScoredSuite(name=name, offensive=offensive, concepts=concepts))
-    return ScoredSuites(suites=suites, commands=[_command(run, name) for name in suite_names() if name not in found])
+    return ScoredSuites(
+        suites=suites,
+        least_auc=LEAST_AUC,
+        level=LEVEL,
+        commands=[_command(run, name) for name in suite_names() if name not in found],
+    )
 
 
 def _command(run: ServedRun, suite: str) -> str:

@@ -86,3 +86,9 @@ export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
 /** Which features make the model say a token, as it is found out. */
 export const attribute = (run: string, body: AskedToken, signal: AbortSignal) =>
   lines('post', `${RUN}/attribute`, { path: { run }, body, signal })
+
+/** Which concepts have a feature, and how to score those of other suites. */
+export const concepts = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/concepts`, { path: { run }, signal })
+
+/** Which names have a feature, in all served runs. */
+export const completeness = (signal?: AbortSignal) => ask('get', '/api/completeness', { signal })

@@ -1320,10 +1320,16 @@ export interface components {
         /**
          * ScoredSuites
          * @description The suites that were scored, and the ``commands`` that score the others that come with Semascope.
+         *
+         *     A feature exists when its AUC is at least ``least_auc``, with a p-value of at most ``level``.
          */
         ScoredSuites: {
             /** Commands */
             commands: string[];
+            /** Least Auc */
+            least_auc: number;
+            /** Level */
+            level: number;
             /** Suites */
             suites: components["schemas"]["ScoredSuite"][];
         };

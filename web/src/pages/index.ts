@@ -3,6 +3,8 @@
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
 import Attribution from './Attribution.svelte'
+import Completeness from './Completeness.svelte'
+import Concepts from './Concepts.svelte'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
@@ -32,5 +34,7 @@ export const pages: Page[] = [
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'attribution', title: 'Attribution', key: 'a', component: Attribution },
+  { path: 'concepts', title: 'Concepts', key: 'c', component: Concepts },
+  { path: 'completeness', title: 'Completeness', within: 'concepts', key: 'p', component: Completeness },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
