@@ -1,7 +1,10 @@
 """How fast `semascope serve` answers what the page asks; prints one JSON object a run.
 
     python benchmarks/server.py runs/demo                                  # a run with an index
-    python benchmarks/server.py --features 1048576 --activations 10000000  # a synthetic one (benchmarks/index.py)
+    python benchmarks/server.py --features 1048576 --width 16 --out runs/wide  # a synthetic one, kept
+
+A synthetic run has an index as benchmarks/index.py makes them. Its decoder may be narrow: no answer depends on its
+width, and finding everyone's neighbours takes F² · width operations.
 
 The server is a process of its own, asked over the loopback, one question after another. Milliseconds from question to
 answer, over features drawn at random. What needs the language model is left out: that is the model's time.
@@ -82,15 +85,17 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="*")
     parser.add_argument("--features", type=int, default=65_536)
     parser.add_argument("--activations", type=int, default=10_000_000)
+    parser.add_argument("--width", type=int, default=576)
+    parser.add_argument("--out", type=Path, help="keep the synthetic run here")
     parser.add_argument("--requests", type=int, default=100)
     options = parser.parse_args()
     for run in options.run:
         print(json.dumps(measure(run, options.requests), indent=2))
     if not options.run:
         with tempfile.TemporaryDirectory() as temporary:
-            run = Path(temporary) / "synthetic"
+            run = options.out or Path(temporary) / "synthetic"
             RunFolder.begin(run, RunConfig(site="resid_post.15"))
-            build(run / "features", options.features, options.activations, 32, 576)
+            build(run / "features", options.features, options.activations, 32, options.width)
             print(json.dumps(measure(run, options.requests), indent=2))
 
 

@@ -1,6 +1,8 @@
 """Files: whole or not at all."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from semascope.errors import DamagedError, UnavailableError
 from semascope.files import (
+    alone_in,
     cache_folder,
     folder_written_atomically,
     read_json,
@@ -89,6 +92,31 @@ def test_damaged_json_is_named(text: str, tmp_path: Path) -> None:
     write_json(file, {"word": "é"})
     assert read_json(file) == {"word": "é"}
     assert "é" in file.read_text(encoding="utf-8")
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from semascope.files import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_for_one_process_at_a_time_and_free_again_however_that_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UnavailableError, match=r"another process is at work in .*run"), alone_in(folder):
+            pass
+        other.kill()
+        other.wait()
+        with alone_in(folder):
+            pass
 
 
 def test_checksums_and_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

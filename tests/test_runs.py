@@ -12,7 +12,7 @@ import semascope
 from semascope import activations
 from semascope.config import EvaluationConfig, ModelConfig, RunConfig
 from semascope.errors import ConfigError, DamagedError, DataError, MismatchError, SiteError
-from semascope.files import read_json
+from semascope.files import LOCK_FILE, read_json
 from semascope.records import Codes
 from semascope.runs import Run
 from semascope.sae import TopKConfig
@@ -63,7 +63,7 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_run_leaves_the_folder_that_is_promised(finished: Run) -> None:
     files = {"run.json", "metrics.jsonl", "report.html"}
     folders = {"activations", "dictionary", "evaluation", "features"}
-    assert {path.name for path in finished.folder.iterdir()} == files | folders
+    assert {path.name for path in finished.folder.iterdir()} - {LOCK_FILE} == files | folders
     described = read_json(finished.folder / "run.json")
     assert described["config"]["training"]["learning_rate"] > 0  # resolved, not left open
     assert {"semascope", "torch", "transformers"} <= described["versions"].keys()

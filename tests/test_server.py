@@ -117,14 +117,17 @@ def test_the_map_is_told_once_and_told_to_be_made(client: TestClient, run: Run) 
     assert get(client, "/mine/map/found", search="old riv")[0] == 5
 
 
-def test_characters_of_several_tokens_are_shown_whole(client: TestClient, run: Run) -> None:
-    shown = "".join(
-        token["text"]
+@pytest.mark.parametrize("width", ["narrow", "wide"])
+def test_characters_of_several_tokens_are_shown_whole(client: TestClient, run: Run, width: str) -> None:
+    shown = [
+        (context, "".join(token["text"] for token in context["tokens"]))
         for feature in range(run.features.n_features)
-        for context in get(client, f"/mine/features/{feature}/contexts", width="wide")
-        for token in context["tokens"]
-    )
-    assert "ü" in shown
+        for context in get(client, f"/mine/features/{feature}/contexts", width=width)
+    ]
+    assert any("ü" in text for _, text in shown)
+    # But where the peak lies on a part of a character that the edge cut off.
+    assert all("\ufffd" not in text for context, text in shown if 0 < context["peak"] < len(context["tokens"]) - 1)
+    assert all(context["tokens"][context["peak"]]["value"] == context["value"] for context, _ in shown)
 
 
 def test_hostile_text_comes_back_as_data(client: TestClient, run: Run) -> None:

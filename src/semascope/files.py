@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -88,6 +89,25 @@ def folder_written_atomically(path: Path) -> Generator[Path]:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Keep other processes from working in a folder meanwhile; the system lets go when this process ends, however.
+
+    Raises UnavailableError where another one is at work.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=0):
+            yield
+    except Timeout as error:
+        raise UnavailableError(
+            f"another process is at work in {folder}: wait until it has ended, or choose another folder"
+        ) from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from semascope import progress
 from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError
-from semascope.runs import Run, train_together
+from semascope.runs import Run, alone, train_together
 from semascope.source import ActivationSource
 from semascope.team import ALONE, Team
 
@@ -72,11 +72,16 @@ class Sweep:
         )
 
     def train(self) -> None:
-        """Train the dictionaries that are not there yet, all on one pass over the model."""
-        missing = self.runs[0].source.team.agree([run.folder.name for run in self.runs if not run.trained])
-        untrained = {run.folder.name: run for run in self.runs if run.folder.name in missing}
-        if len(untrained) < len(self.runs):
-            progress.message(f"Reusing {len(self.runs) - len(untrained)} dictionaries in {self.folder}")
-        if untrained:
-            store = max(self.runs, key=lambda run: run.config.harvest_tokens).harvest()
-            train_together(untrained, store, self.folder / "checkpoints")
+        """Train the dictionaries that are not there yet, all on one pass over the model.
+
+        Raises UnavailableError while another process trains them.
+        """
+        team = self.runs[0].source.team
+        with alone(self.folder, team):
+            missing = team.agree([run.folder.name for run in self.runs if not run.trained])
+            untrained = {run.folder.name: run for run in self.runs if run.folder.name in missing}
+            if len(untrained) < len(self.runs):
+                progress.message(f"Reusing {len(self.runs) - len(untrained)} dictionaries in {self.folder}")
+            if untrained:
+                store = max(self.runs, key=lambda run: run.config.harvest_tokens).harvest()
+                train_together(untrained, store, self.folder / "checkpoints")

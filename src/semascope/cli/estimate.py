@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from semascope.cli.options import Dtype, Precision, Revision, TrustRemoteCode
+from semascope.cli.options import Dtype, Precision, Revision, TrustRemoteCode, chosen_model
 from semascope.cli.terminal import console
 from semascope.cli.values import count
 from semascope.cli.variants import variant_settings
@@ -54,7 +54,7 @@ def estimate(
 
     Example: `semascope estimate smollm2-135m --layer 15 --features 1M --tokens 10M --hardware h100 --processes 2`
     """
-    from semascope.config import ModelConfig, RunConfig
+    from semascope.config import RunConfig
     from semascope.errors import ConfigError
     from semascope.estimate import HERE, Team, known_gpu, measure_here
     from semascope.estimate import estimate as estimated
@@ -67,10 +67,9 @@ def estimate(
         raise ConfigError(
             f"{processes} processes cannot see a batch in {data_parallel} parts: choose a multiple of {data_parallel}"
         )
-    chosen = ModelConfig.model_validate(
-        {"name": model, "revision": revision, "device": device, "dtype": dtype, "precision": precision,
-         "trust_remote_code": trust_remote_code}
-    )  # fmt: skip
+    chosen = chosen_model(
+        model, revision=revision, device=device, dtype=dtype, precision=precision, trust_remote_code=trust_remote_code
+    )
     config = RunConfig(
         model=chosen,
         site=str(Site.parse(layer)),

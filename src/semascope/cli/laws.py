@@ -69,7 +69,7 @@ def _optima(law: LawAtL0) -> Table:
             with_interval(optimum.features, ",.0f"),
             _plain(optimum.steps, ",.0f"),
             _plain(optimum.learning_rate, ".2g"),
-            with_interval(optimum.loss, "#.4g"),
+            with_interval(optimum.loss, "#.3g"),
             _plain(optimum.explained_variance, ".3f"),
             _plain(optimum.dead_fraction, ".2%"),
         )
@@ -118,7 +118,7 @@ def _span(values: list[int] | list[float], form: str) -> str:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.add_column(first, style="bold", no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from semascope.config import ModelConfig
 
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
@@ -23,3 +26,15 @@ Coefficient = Annotated[
 VariantOptions = Annotated[
     list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
 ]
+
+
+def chosen_model(
+    name: str, *, revision: str | None, device: str, dtype: str, precision: str, trust_remote_code: bool
+) -> ModelConfig:
+    """What the options say of the model. Raises ValidationError for a device or type that there is none of."""
+    from semascope.config import ModelConfig
+
+    return ModelConfig.model_validate(
+        {"name": name, "revision": revision, "device": device, "dtype": dtype, "precision": precision,
+         "trust_remote_code": trust_remote_code}
+    )  # fmt: skip

@@ -21,6 +21,7 @@ from semascope.cli.options import (
     Revision,
     TrustRemoteCode,
     VariantOptions,
+    chosen_model,
 )
 from semascope.cli.terminal import console
 from semascope.cli.values import count, each, number, whole_number
@@ -73,21 +74,18 @@ def scaling(
     scaling/smollm2`
     """
     from semascope.cli.laws import law_tables, plan_table
-    from semascope.config import ModelConfig
     from semascope.records import Site
     from semascope.scaling import ScalingConfig, Study
     from semascope.text import CorpusConfig
 
     content: dict[str, Any] = {
-        "model": ModelConfig.model_validate(
-            {
-                "name": model,
-                "revision": revision,
-                "device": device,
-                "dtype": dtype,
-                "precision": precision,
-                "trust_remote_code": trust_remote_code,
-            }
+        "model": chosen_model(
+            model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            precision=precision,
+            trust_remote_code=trust_remote_code,
         ),
         "site": str(Site.parse(layer)),
         "corpus": CorpusConfig(source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seed),

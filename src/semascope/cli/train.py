@@ -20,6 +20,7 @@ from semascope.cli.options import (
     Revision,
     TrustRemoteCode,
     VariantOptions,
+    chosen_model,
 )
 from semascope.cli.terminal import console
 from semascope.cli.values import count, each, whole_number
@@ -100,7 +101,7 @@ def train(
     """
     from semascope.cli.auto import auto_config
     from semascope.cli.screen import comparison, figures
-    from semascope.config import ModelConfig, RunConfig
+    from semascope.config import RunConfig
     from semascope.errors import ConfigError
     from semascope.records import Site
     from semascope.runs import Run
@@ -111,15 +112,13 @@ def train(
 
     seeds = [whole_number(text) for text in each(seed)]
     shared: dict[str, Any] = {
-        "model": ModelConfig.model_validate(
-            {
-                "name": model,
-                "revision": revision,
-                "device": device,
-                "dtype": dtype,
-                "precision": precision,
-                "trust_remote_code": trust_remote_code,
-            }
+        "model": chosen_model(
+            model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            precision=precision,
+            trust_remote_code=trust_remote_code,
         ),
         "corpus": CorpusConfig(
             source=data, field=field, context_tokens=context, held_out_fraction=held_out, seed=seeds[0]

@@ -16,26 +16,17 @@ from semascope.errors import ModelError, SiteError
 from semascope.models import cpu
 from semascope.models.base import Continuation, Replacement, Score, Sensitivity
 from semascope.models.continuation import CachedContinuation
-from semascope.models.sites import Sites, replacing
+from semascope.models.outline import Outline
+from semascope.models.sites import replacing
 from semascope.records import Site
 from semascope.text.tokenizer import Tokenizer
-
-_CONTEXT_NAMES = ("max_position_embeddings", "max_seq_len", "max_sequence_length", "seq_length")
-# Of models that declare no limit, because their positions are relative (ALiBi): what they were trained with.
-_UNDECLARED_CONTEXT = 2048
-
-
-def longest_context(text_config: Any) -> int:
-    """The longest window that a configuration of Transformers allows, in tokens."""
-    declared = (getattr(text_config, name, None) for name in _CONTEXT_NAMES)
-    return next((int(limit) for limit in declared if limit), _UNDECLARED_CONTEXT)
 
 
 class _AllRead(Exception):  # noqa: N818  # it ends a forward pass that has done its work
     """Every site that was asked for has been read."""
 
 
-class HuggingFaceModel:
+class HuggingFaceModel(Outline):
     """A LanguageModel around a causal language model of Transformers, which it puts into evaluation mode.
 
     ``precision``: "fast" lets the blocks of a float32 model on a CPU compute in bfloat16, see ``semascope.models.cpu``.
@@ -51,28 +42,14 @@ class HuggingFaceModel:
         revision: str | None = None,
         precision: Literal["full", "fast"] = "full",
     ) -> None:
+        super().__init__(wrapped.eval().requires_grad_(False))
         self.name = name
         self.revision = revision
         self.tokenizer = tokenizer
-        self._wrapped = wrapped.eval().requires_grad_(False)
-        self._config: Any = wrapped.config.get_text_config(decoder=True)
-        self._sites = Sites(wrapped)
         self._dtype = wrapped.dtype
         if precision == "fast":
             cpu.compute_in_bfloat16(self._sites.blocks)
         self._refuse_a_model_that_looks_ahead()
-
-    @property
-    def n_layers(self) -> int:
-        return self._sites.n_layers
-
-    @property
-    def vocabulary(self) -> int:
-        return int(self._config.vocab_size)
-
-    @property
-    def context_limit(self) -> int:
-        return longest_context(self._config)
 
     @property
     def device(self) -> torch.device:
@@ -89,9 +66,6 @@ class HuggingFaceModel:
     def dtype(self) -> torch.dtype:
         """The type of the residual stream, in which activations and logits are returned."""
         return self._dtype
-
-    def width(self, site: Site) -> int:
-        return self._sites.width(site)
 
     def activations(self, tokens_BT: Tensor, site: Site) -> Tensor:
         return self.activations_at(tokens_BT, [site])[site]

@@ -14,17 +14,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from semascope.errors import ModelError
 from semascope.models.embedded import MODELS
-from semascope.models.huggingface import HuggingFaceModel, longest_context
+from semascope.models.huggingface import HuggingFaceModel
 from semascope.models.loading import explained
+from semascope.models.outline import Outline
 from semascope.models.settings import Settings
-from semascope.models.sites import Sites
 from semascope.models.tiny import NAME as TINY
 from semascope.models.tiny import tiny_config
-from semascope.records import Site
 from semascope.text.tokenizer import ByteTokenizer
 
 
-class Skeleton:
+class Skeleton(Outline):
     """A causal language model without weights: its sizes, what a token costs in it, and cuts of it that run.
 
     Raises ModelError when the configuration is not that of a model that can be read.
@@ -32,11 +31,9 @@ class Skeleton:
 
     def __init__(self, name: str, config: PretrainedConfig, *, trust_remote_code: bool = False) -> None:
         self.name = name
-        self._config = config.get_text_config(decoder=True)
         self._trust_remote_code = trust_remote_code
         with torch.device("meta"):
-            self._wrapped = self._built(self._config)
-        self._sites = Sites(self._wrapped)
+            super().__init__(self._built(config.get_text_config(decoder=True)))
 
     @classmethod
     def load(cls, name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Self:
@@ -65,28 +62,9 @@ class Skeleton:
         return cls(name, AutoConfig.for_model(**sizes))
 
     @property
-    def n_layers(self) -> int:
-        """The number of blocks."""
-        return self._sites.n_layers
-
-    @property
     def residual_width(self) -> int:
         """The width of the residual stream."""
         return int(self._config.hidden_size)
-
-    @property
-    def vocabulary(self) -> int:
-        """The number of token ids (V)."""
-        return int(self._config.vocab_size)
-
-    @property
-    def context_limit(self) -> int:
-        """The longest window, in tokens."""
-        return longest_context(self._config)
-
-    def width(self, site: Site) -> int:
-        """D at a site. Raises SiteError when the model has no such site."""
-        return self._sites.width(site)
 
     @cached_property
     def parameters(self) -> int:

@@ -77,9 +77,10 @@ def write_report(
             shown.advance()
     html = (
         environment()
-        .get_template("template.html")
+        .get_template("run.html")
         .render(
             title=title,
+            kicker="Semascope report",
             card={label: value for label, value in card.items() if label not in _FOOTER},
             footer={label: card[label] for label in _FOOTER if label in card},
             curves=_curves(metrics),

@@ -7,6 +7,6 @@ from semascope.runs.explaining import explaining
 from semascope.runs.folder import RunFolder
 from semascope.runs.reading import Reading, read, text_tokens
 from semascope.runs.run import Run
-from semascope.runs.together import train_together
+from semascope.runs.together import alone, train_together
 
-__all__ = ["Reading", "Run", "RunFolder", "card", "explaining", "read", "text_tokens", "train_together"]
+__all__ = ["Reading", "Run", "RunFolder", "alone", "card", "explaining", "read", "text_tokens", "train_together"]

@@ -27,7 +27,7 @@ from semascope.concepts import TextReader
 from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.features import FeatureIndex
-from semascope.files import read_json, write_json
+from semascope.files import LOCK_FILE, read_json, write_json
 from semascope.models import LanguageModel
 from semascope.sae import SavedDictionary, SparseAutoencoder, load_dictionary
 from semascope.source import ActivationSource
@@ -76,7 +76,7 @@ class RunFolder:
         if not team.first:  # The first process looks at what is there.
             return cls(folder, config, activations=activations, source=source)
         # A run that failed before it made anything, by a misspelt model for example, may be corrected.
-        started = folder.exists() and any(path.name != "run.json" for path in folder.iterdir())
+        started = folder.exists() and any(path.name not in {"run.json", LOCK_FILE} for path in folder.iterdir())
         if started and (folder / "run.json").exists():
             run = cls.open(folder, source=source)
             if run.config != config:

@@ -22,7 +22,7 @@ from semascope.records import ActivationBatch, TokenBatch
 from semascope.report import write_report
 from semascope.runs.card import card
 from semascope.runs.folder import RunFolder
-from semascope.runs.together import train_together
+from semascope.runs.together import alone, train_together
 from semascope.sae import SparseAutoencoder
 from semascope.text import token_text
 
@@ -40,11 +40,16 @@ class Run(RunFolder):
         return self.source.store(self.activations_folder, self.config.harvest_tokens)
 
     def train(self) -> SparseAutoencoder:
-        """Train the dictionary (harvesting first, if need be) and save it folded, for raw activations."""
-        if self.source.team.agree(self.trained):
-            progress.message(f"Reusing the dictionary in {self.folder / 'dictionary'}")
-        else:
-            train_together({"dictionary": self}, self.harvest(), self.folder / "checkpoints")
+        """Train the dictionary (harvesting first, if need be) and save it folded, for raw activations.
+
+        Raises UnavailableError while another process trains it.
+        """
+        team = self.source.team
+        with alone(self.folder, team):
+            if team.agree(self.trained):
+                progress.message(f"Reusing the dictionary in {self.folder / 'dictionary'}")
+            else:
+                train_together({"dictionary": self}, self.harvest(), self.folder / "checkpoints")
         return self.dictionary
 
     def evaluate(self) -> dict[str, Any]:

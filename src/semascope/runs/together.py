@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from semascope.activations import ActivationStore, LiveBatches, StoredBatches
+from semascope.files import alone_in
 from semascope.runs.folder import RunFolder
 from semascope.sae import SparseAutoencoder, hook_name, save_dictionary
+from semascope.team import Team
 from semascope.training import Columns, Trainer, train, whole
+
+
+def alone(folder: Path, team: Team) -> AbstractContextManager[None]:
+    """See `files.alone_in`: for all processes of a team together."""
+    return alone_in(folder) if team.first else nullcontext()
 
 
 def train_together(runs: Mapping[str, RunFolder], store: ActivationStore | None, checkpoints_folder: Path) -> None:

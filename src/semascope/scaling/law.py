@@ -249,9 +249,9 @@ class Law(_Data):
             raise ConfigError(f"a budget of {flops:g} FLOP buys nothing: expected a number above 0")
         law = self.at_l0(l0)
         features = law.features.at(flops)
-        loss = law.loss if law.loss.problem is None else law.loss_without_floor
+        loss = (law.loss if law.loss.problem is None else law.loss_without_floor).at(flops)
         tokens = _mapped(features, lambda n: flops / training_flops(width or self.width, max(n, 1.0), 1))
-        unexplained = law.unexplained.at(flops)
+        unexplained = loss if self.loss == "unexplained variance" else law.unexplained.at(flops)
         low, high = min(self.budgets), max(self.budgets)
         beyond = flops / high if flops > high * 1.01 else flops / low if flops < low * 0.99 else None
         return Prediction(
@@ -261,7 +261,7 @@ class Law(_Data):
             tokens=tokens,
             steps=_mapped(tokens, lambda n: n / self.batch_tokens),
             learning_rate=law.learning_rate.at(features.value),
-            loss=loss.at(flops),
+            loss=loss,
             explained_variance=_mapped(unexplained, lambda share: 1 - share),
             dead_fraction=_mapped(law.dead_fraction.at(flops), lambda share: min(share, 1.0)),
             extrapolated=beyond,

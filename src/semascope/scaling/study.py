@@ -24,7 +24,7 @@ from typing import Self
 
 from semascope import progress
 from semascope.activations import ActivationStore
-from semascope.files import read_json, write_atomically, write_json
+from semascope.files import alone_in, read_json, write_atomically, write_json
 from semascope.records import Site
 from semascope.runs import Run, train_together
 from semascope.scaling.fits import fit_joint
@@ -65,8 +65,13 @@ class Study:
     def train(self) -> None:
         """Train and measure what is not there yet, budget by budget from the smallest; each on one pass over the store.
 
-        Raises MismatchError where the folder has a dictionary of another configuration under a name of this plan.
+        Raises MismatchError where the folder has a dictionary of another configuration under a name of this plan, and
+        UnavailableError while another process trains in it.
         """
+        with alone_in(self.folder):
+            self._train()
+
+    def _train(self) -> None:
         asked = self.plan.asked
         sweep = Sweep.begin(self.folder, [cell.config for cell in self.plan.cells], name=name_of)
         self.plan.write(self.folder, self.command)

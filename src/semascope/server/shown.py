@@ -135,14 +135,17 @@ def place_among(shown: Sequence[ShownToken], token: int) -> int:
 
 
 def context(run: ServedRun, example: Example) -> ShownContext:
-    """An example as the API shows it."""
+    """An example as the API shows it, without the parts of characters that its edges cut off."""
     tokens = shown_tokens(run, example.tokens, example.values)
+    peak = place_among(tokens, example.position - example.start)
+    whole = [place for place, token in enumerate(tokens) if token.text.strip("\ufffd") or place == peak]
+    first, last = whole[0], whole[-1]
     return ShownContext(
         window=example.window,
         position=example.position,
         document=example.document,
         value=example.value,
-        peak=place_among(tokens, example.position - example.start),
+        peak=peak - first,
         folded=example.count,
-        tokens=tokens,
+        tokens=tokens[first : last + 1],
     )
