@@ -9,7 +9,16 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from semascope.attribution import Attribution, Question, ablate, ablate_sample, agreement, attribute, explain
+from semascope.attribution import (
+    Attribution,
+    Question,
+    ablate,
+    ablate_sample,
+    agreement,
+    attribute,
+    explain,
+    explaining,
+)
 from semascope.errors import ConfigError, DataError, MismatchError, ModelError
 from semascope.models import HuggingFaceModel, load_model
 from semascope.records import Site
@@ -146,13 +155,29 @@ def test_a_sample_is_random_and_the_top_is_ablated_besides(tiny: HuggingFaceMode
     sae = dictionary()
     found = attribute(tiny, SITE, sae, QUESTION)
     places = found.by_place()
-    sampled = ablate_sample(tiny, sae, found, places, most=9, top=4, seed=1)
+    *_, sampled = ablate_sample(tiny, sae, found, places, most=9, top=4, seed=1)
     assert not sampled.complete
     assert len(sampled.compared_M) == 9
     assert {0, 1, 2, 3, *sampled.compared_M.tolist()} == set((~sampled.effects_N.isnan()).nonzero()[:, 0].tolist())
-    assert torch.equal(ablate_sample(tiny, sae, found, places, most=9, seed=1).compared_M, sampled.compared_M)
-    assert not torch.equal(ablate_sample(tiny, sae, found, places, most=9, seed=2).compared_M, sampled.compared_M)
-    assert ablate_sample(tiny, sae, found, places, most=10_000).complete
+    same, other = (next(ablate_sample(tiny, sae, found, places, most=9, seed=seed)) for seed in (1, 2))
+    assert torch.equal(same.compared_M, sampled.compared_M)
+    assert not torch.equal(other.compared_M, sampled.compared_M)
+    assert next(ablate_sample(tiny, sae, found, places, most=10_000)).complete
+
+
+def test_ablations_are_told_as_they_are_made_the_largest_attributions_first(tiny: HuggingFaceModel) -> None:
+    sae = dictionary()
+    whole = explain(tiny, SITE, sae, QUESTION, ablations=9, top=4, seed=1)
+    # Room for two windows at a time.
+    at_once = 2 * len(QUESTION.prompt) + 1
+    steps = list(explaining(tiny, SITE, sae, QUESTION, ablations=9, top=4, seed=1, positions_at_once=at_once))
+    known = [(~step.ablated.effects_N.isnan()).nonzero()[:, 0].tolist() for step in steps]
+    assert known[:3] == [[], [0, 1], [0, 1, 2, 3]]
+    assert [len(numbers) for numbers in known[:-1]] == list(range(0, 2 * (len(known) - 1), 2))
+    torch.testing.assert_close(steps[-1].ablated.effects_N, whole.ablated.effects_N, equal_nan=True)
+    assert steps[-1].of_attribution.pearson == pytest.approx(whole.of_attribution.pearson, abs=1e-4)
+    # However little is allowed at once, it goes on.
+    assert len(list(explaining(tiny, SITE, sae, QUESTION, ablations=3, top=0, positions_at_once=1))) == 4
 
 
 def test_agreement_by_known_answers() -> None:
@@ -222,7 +247,13 @@ def test_a_question_is_read_in_the_tokens_that_follow_the_prompt() -> None:
     [
         ("", "a", None, DataError, "the prompt is empty"),
         ("a", "", None, ConfigError, "the target is empty"),
-        ("a", "bcd", None, ConfigError, r"target 'bcd' is 3 tokens \('b', 'c', 'd'\).* let --first-token take 'b'"),
+        (
+            "a",
+            "bcd",
+            None,
+            ConfigError,
+            r"target 'bcd' is 3 tokens \('b', 'c', 'd'\).* let first-token take the first, 'b'",
+        ),
         ("a", "b", "cd", ConfigError, r"baseline 'cd' is 2 tokens"),
         ("a", "b", "b", ConfigError, "are the same token, 'b'"),
     ],

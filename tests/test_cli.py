@@ -269,7 +269,7 @@ def test_settings_of_variants_come_from_options() -> None:
         (["features", "{run}", "--sort", "beauty"], "beauty"),
         (["attribute", "nowhere", "Text", "--target", "a"], "holds no run.json"),
         (["attribute", "{run}", "", "--target", "a"], "the prompt is empty"),
-        (["attribute", "{run}", "Text", "--target", " is"], "let --first-token take ' '"),
+        (["attribute", "{run}", "Text", "--target", " is"], "let first-token take the first, ' '"),
         (["attribute", "{run}", "Text", "--target", "a", "--baseline", "a"], "are the same token"),
         (["attribute", "{run}", "x" * 129, "--target", "a"], "longer than the 128 tokens"),
         (["attribute", "{run}", "Text", "--target", "a", "--by", "word"], "'word' is not one of"),

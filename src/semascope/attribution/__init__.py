@@ -5,7 +5,7 @@ features are more than neurons.
 from semascope.attribution.ablation import Ablated, ablate, ablate_sample
 from semascope.attribution.comparison import Agreement, agreement
 from semascope.attribution.contributions import Contributions
-from semascope.attribution.explanation import By, Explanation, Prediction, explain
+from semascope.attribution.explanation import By, Explanation, Prediction, explain, explaining
 from semascope.attribution.first_order import Attribution, Parts, attribute
 from semascope.attribution.matches import NeuronMatches
 from semascope.attribution.neurons import match_neurons
@@ -27,5 +27,6 @@ __all__ = [
     "agreement",
     "attribute",
     "explain",
+    "explaining",
     "match_neurons",
 ]

@@ -6,7 +6,7 @@ N contributions, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -108,6 +108,41 @@ class Explanation:
         }
 
 
+def explaining(
+    model: LanguageModel,
+    site: Site,
+    autoencoder: SparseAutoencoder,
+    question: Question,
+    *,
+    by: By = "place",
+    ablations: int = 1000,
+    top: int = 20,
+    seed: int = 0,
+    output_site: Site | None = None,
+    recent_medians: Sequence[Sequence[float]] = (),
+    positions_at_once: int | None = None,
+) -> Generator[Explanation]:
+    """Attribute, and then ablate: the explanation before the first ablation, and again whenever more were made.
+
+    The model should be in full precision, since most effects are small beside the logits.
+
+    Args:
+        ablations: how many contributions to ablate for the comparison: all, or a random sample by ``seed`` where there
+            are more.
+        top: with any ablations, the first so many contributions are ablated besides, and first.
+        positions_at_once: how much is ablated between two explanations, where the memory would allow more.
+
+    Other arguments and errors are those of `attribute`.
+    """
+    found = attribute(model, site, autoencoder, question, output_site=output_site, recent_medians=recent_medians)
+    contributions = found.by_place() if by == "place" else found.by_feature()
+    for ablated in ablate_sample(
+        model, autoencoder, found, contributions, most=ablations, top=top if ablations else 0, seed=seed,
+        positions_at_once=positions_at_once,
+    ):  # fmt: skip
+        yield Explanation(found, by, contributions, ablated)
+
+
 def explain(
     model: LanguageModel,
     site: Site,
@@ -121,18 +156,9 @@ def explain(
     output_site: Site | None = None,
     recent_medians: Sequence[Sequence[float]] = (),
 ) -> Explanation:
-    """Attribute, ablate and compare; the model in full precision, since most effects are small beside the logits.
-
-    Args:
-        ablations: how many contributions to ablate for the comparison: all, or a random sample by ``seed`` where there
-            are more.
-        top: with any ablations, the first so many contributions are ablated besides.
-
-    Other arguments and errors are those of `attribute`.
-    """
-    found = attribute(model, site, autoencoder, question, output_site=output_site, recent_medians=recent_medians)
-    contributions = found.by_place() if by == "place" else found.by_feature()
-    ablated = ablate_sample(
-        model, autoencoder, found, contributions, most=ablations, top=top if ablations else 0, seed=seed
-    )
-    return Explanation(found, by, contributions, ablated)
+    """The explanation with which `explaining` ends."""
+    *_, explanation = explaining(
+        model, site, autoencoder, question, by=by, ablations=ablations, top=top, seed=seed, output_site=output_site,
+        recent_medians=recent_medians,
+    )  # fmt: skip
+    return explanation

@@ -54,7 +54,7 @@ class Question:
                 if not first_token:
                     raise ConfigError(
                         f"the {role} {text!r} is {len(found)} tokens ({parts}), and the model predicts one at a time: "
-                        f"give a single token, or let --first-token take {first}"
+                        f"give a single token, or let first-token take the first, {first}"
                     )
                 progress.message(f"The {role} {text!r} is {len(found)} tokens; its first is {first}")
             return found[0]

@@ -61,27 +61,14 @@ def attribute(
 
     Example: `semascope attribute runs/demo "The opposite of hot is" --target " cold" --baseline " warm"`
     """
-    from semascope.attribution import Question, explain
+    from semascope.attribution import Question
     from semascope.features import FeatureIndex
-    from semascope.models import load_model
-    from semascope.runs import Run
+    from semascope.runs import Run, explaining
 
     opened = Run.open(run)
     with shown_by(RichReporter(errors)) if as_json else nullcontext():
         question = Question.read(opened.tokenizer, prompt, target, baseline, first_token=first_token)
-        model = load_model(**opened.config.model.exact().model_dump())
-        explanation = explain(
-            model,
-            opened.site,
-            opened.dictionary.to(model.device),
-            question,
-            by=by.value,
-            ablations=ablate,
-            top=top,
-            seed=seed,
-            output_site=opened.output_site if opened.config.output_site else None,
-            recent_medians=opened.saved.metadata["recent_medians"],
-        )
+        *_, explanation = explaining(opened, question, by=by.value, ablations=ablate, top=top, seed=seed)
     index = opened.features if FeatureIndex.is_complete(run / "features") else None
     if as_json:
         typer.echo(

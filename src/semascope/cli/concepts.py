@@ -55,7 +55,7 @@ def concepts(
     )
     rows = [score.as_json() | {"density": float(densities[score.feature])} for score in scores]
     path = opened.folder / "evaluation" / f"concepts-{asked.name}.json"
-    write_json(path, {"suite": asked.name, "seed": seed, "concepts": rows})
+    write_json(path, {"suite": asked.name, "offensive": asked.offensive, "seed": seed, "concepts": rows})
     _show(scores, densities)
     scored = {score.concept for score in scores}
     if missing := [concept.name for concept in asked.concepts if concept.name not in scored]:

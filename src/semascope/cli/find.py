@@ -139,12 +139,11 @@ def _by_target(
     run: Run, prompts: Sequence[str], minus: Sequence[str], target: str, baseline: str | None, top: int
 ) -> dict[str, Any]:
     from semascope.attribution import Question, attribute
-    from semascope.models import load_model
 
     if len(prompts) != 1 or minus:
         raise ConfigError(f"a --target follows one prompt, and {len(prompts) + len(minus)} were given")
     question = Question.read(run.tokenizer, prompts[0], target, baseline)
-    model = load_model(**run.config.model.exact().model_dump())
+    model = run.source.exact_model
     attribution = attribute(
         model, run.site, run.dictionary.to(model.device), question,
         output_site=run.output_site if run.config.output_site else None,

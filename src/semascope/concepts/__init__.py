@@ -2,7 +2,7 @@
 
 from semascope.concepts.checking import Check, Hits, check_rules, train_probes
 from semascope.concepts.comparing import TextComparison, compare_texts
-from semascope.concepts.completeness import Completeness, count_names, measure_completeness
+from semascope.concepts.completeness import Completeness, count_names, frequency, measure_completeness
 from semascope.concepts.finding import PromptFeature, find_by_prompts, find_by_texts
 from semascope.concepts.knowledge import ConceptScore, score_concepts
 from semascope.concepts.monitoring import Flag, Monitor, Span, Watched
@@ -41,6 +41,7 @@ __all__ = [
     "count_names",
     "find_by_prompts",
     "find_by_texts",
+    "frequency",
     "measure_completeness",
     "measure_specificity",
     "read_concept",

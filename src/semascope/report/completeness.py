@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from semascope.concepts import Completeness
-from semascope.concepts.completeness import frequency
+from semascope.concepts import Completeness, frequency
 from semascope.errors import ConfigError
 from semascope.files import write_atomically
 

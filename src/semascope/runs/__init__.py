@@ -1,8 +1,11 @@
-"""The run folder: what is in it (`folder`), its stages (`run`), several trained together (`together`) or compared."""
+"""The run folder: what is in it (`folder`), its stages (`run`), several trained together (`together`) or compared
+(`comparing`), and what is asked of its model with a text (`reading`, `attributing`, `explaining`).
+"""
 
 from semascope.runs.attributing import AttributedReading, read_for
 from semascope.runs.card import card
 from semascope.runs.comparing import compare_runs, find_compared, why_not_comparable
+from semascope.runs.explaining import explaining
 from semascope.runs.folder import RunFolder
 from semascope.runs.ordering import FeatureSort, Scores, ordered
 from semascope.runs.reading import Reading, read, text_tokens
@@ -19,6 +22,7 @@ __all__ = [
     "alone",
     "card",
     "compare_runs",
+    "explaining",
     "find_compared",
     "ordered",
     "read",

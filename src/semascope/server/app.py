@@ -10,7 +10,22 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from semascope.server import around, contexts, corpus, counterparts, features, lens, lists, maps, notes, runs, steering
+from semascope.server import (
+    around,
+    attribution,
+    completeness,
+    concepts,
+    contexts,
+    corpus,
+    counterparts,
+    features,
+    lens,
+    lists,
+    maps,
+    notes,
+    runs,
+    steering,
+)
 from semascope.server.page import FOLDER, page_router
 from semascope.server.problems import tell_problems
 from semascope.server.security import Access, Guard
@@ -40,7 +55,10 @@ def create_app(served: Served, access: Access = Access(), *, page: Path = FOLDER
     )
     app.state.served, app.state.worker = served, ModelWorker()
     api = APIRouter(prefix="/api")
-    for resource in (runs, features, around, contexts, corpus, counterparts, maps, notes, lists, lens, steering):
+    for resource in (
+        runs, features, around, contexts, corpus, counterparts, maps, notes, lists, lens, steering, attribution,
+        concepts, completeness,
+    ):  # fmt: skip
         api.include_router(resource.router)
     app.include_router(api)
     app.include_router(page_router(page))

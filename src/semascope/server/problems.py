@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from semascope.errors import InputError, SemascopeError, UnavailableError
+from semascope.errors import InputError, MismatchError, SemascopeError, UnavailableError
 
 
 class Problem(BaseModel):
@@ -48,6 +48,8 @@ def _answer(_: Request, error: Exception) -> Response:
             status, detail = 422, "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
         case InputError():
             status, detail = 422, str(error)
+        case MismatchError():
+            status, detail = 409, str(error)
         case UnavailableError():
             status, detail = 503, str(error)
         case _:

@@ -29,11 +29,8 @@ class ServedRun:
 
     @cached_property
     def suites(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """The concepts that were scored, by the name of their suite, as the files in ``evaluation/`` have them."""
-        found = {"demo": self.run.result("concepts")}
-        for file in sorted((self.run.folder / "evaluation").glob("concepts-*.json")):
-            found[file.stem.removeprefix("concepts-")] = self.run.result(file.stem)
-        return {name: result["concepts"] for name, result in found.items() if result and result["concepts"]}
+        """The concepts that were scored when this was first asked, by the name of their suite."""
+        return {name: result["concepts"] for name, result in results_of_suites(self.run).items()}
 
     @cached_property
     def concepts(self) -> Mapping[int, Sequence[str]]:
@@ -86,6 +83,14 @@ class Served:
         """Let go of all files."""
         for run in self:
             run.close()
+
+
+def results_of_suites(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What was found of each suite of concepts, by its name, as the files in ``evaluation/`` have it now."""
+    found = {"demo": run.result("concepts")}
+    for file in sorted((run.folder / "evaluation").glob("concepts-*.json")):
+        found[file.stem.removeprefix("concepts-")] = run.result(file.stem)
+    return {name: result for name, result in found.items() if result and result["concepts"]}
 
 
 def _index_version(file: Path) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
-from starlette.types import Receive, Scope, Send
 
 from semascope.errors import DamagedError
 from semascope.records import Intervention, Operation
+from semascope.server.lines import Lines, lines_of
 from semascope.server.parameters import Feature, Run, check_feature
 from semascope.server.problems import problems
 from semascope.server.shown import Number
@@ -102,25 +102,6 @@ class SteeringEvent(BaseModel):
     ended: Literal["stop", "length", "context"] | None = None
 
 
-class _Stopping(StreamingResponse):
-    """Ends what it sends as soon as nobody receives it."""
-
-    def __init__(self, lines: AsyncGenerator[str]) -> None:
-        super().__init__(lines, media_type=_LINES)
-        self._lines = lines
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._lines):
-            await super().__call__(scope, receive, send)
-
-
-_LINES = "application/x-ndjson"
-_TOLD: dict[int | str, dict[str, Any]] = {
-    200: {"content": {_LINES: {"schema": SteeringEvent.model_json_schema()}}},
-    **problems(413, 429),
-}
-
-
 @router.get("/steering")
 def get_steering(run: Run) -> Steerable:
     """How the model can be steered, and what is known already."""
@@ -137,7 +118,7 @@ def get_calibration(run: Run, feature: Feature) -> FeatureCalibration | None:
         raise DamagedError(f"the calibration of feature {feature} cannot be read: calibrate it again") from error
 
 
-@router.post("/steer", response_class=StreamingResponse, responses=_TOLD)
+@router.post("/steer", response_class=StreamingResponse, responses=lines_of(SteeringEvent) | problems(413, 429))
 async def steer(run: Run, asked: AskedText, request: Request) -> StreamingResponse:
     """The default and the steered text side by side, a line of JSON (`SteeringEvent`) whenever one of them goes on.
 
@@ -152,15 +133,15 @@ async def steer(run: Run, asked: AskedText, request: Request) -> StreamingRespon
         return run.run.steering.generate(asked.prompt, [], interventions, sampling=sampling, chat=asked.chat)
 
     worker: ModelWorker = request.app.state.worker
-    return _Stopping(_lines(await worker.stream(request, begin)))
+    return Lines(_told(await worker.stream(request, begin)))
 
 
-async def _lines(events: AsyncGenerator[Event]) -> AsyncGenerator[str]:
+async def _told(events: AsyncGenerator[Event]) -> AsyncGenerator[SteeringEvent]:
     async with aclosing(events):
         async for event in events:
-            line = SteeringEvent(steered=event.row.variant == 1, sample=event.row.sample)
+            told = SteeringEvent(steered=event.row.variant == 1, sample=event.row.sample)
             if isinstance(event, Written):
-                line.text = event.text
+                told.text = event.text
             else:
-                line.ended = event.reason
-            yield line.model_dump_json() + "\n"
+                told.ended = event.reason
+            yield told

@@ -1,7 +1,7 @@
 /** Every question that a page has for the server. */
 
 import { ask, lines, type Query } from './ask'
-import type { AskedText, Context } from './types'
+import type { AskedText, AskedToken, Context } from './types'
 
 const LENS_FEATURES = 200
 const RUN = '/api/runs/{run}'
@@ -117,3 +117,12 @@ export const comparedFeatures = (run: string, other: string, query: ComparedChoi
 /** The counterparts and children in another run of a feature. */
 export const family = (run: string, feature: number, other: string, threshold: Threshold, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/counterparts/{other}`, { path: { run, feature, other }, query: { threshold }, signal })
+/** Which features make the model say a token, as it is found out. */
+export const attribute = (run: string, body: AskedToken, signal: AbortSignal) =>
+  lines('post', `${RUN}/attribute`, { path: { run }, body, signal })
+
+/** Which concepts have a feature, and how to score those of other suites. */
+export const concepts = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/concepts`, { path: { run }, signal })
+
+/** Which names have a feature, in all served runs. */
+export const completeness = (signal?: AbortSignal) => ask('get', '/api/completeness', { signal })

@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/completeness": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Completeness
+         * @description Which names of which kinds have a feature, by their frequency, in every served run.
+         */
+        get: operations["get_completeness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs": {
         parameters: {
             query?: never;
@@ -38,6 +58,28 @@ export interface paths {
         get: operations["get_run"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/attribute": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attribute
+         * @description Which features make the model say a token, a line of JSON (`AttributionEvent`) whenever more is known.
+         *
+         *     The work stops when the client goes away.
+         */
+        post: operations["attribute"];
         delete?: never;
         options?: never;
         head?: never;
@@ -98,6 +140,26 @@ export interface paths {
          *     Without ``sort`` the most children, the least like anything, or the most alike come first.
          */
         get: operations["list_compared"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/concepts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Concepts
+         * @description Which concepts have a feature, which, and how well it tells them.
+         */
+        get: operations["get_concepts"];
         put?: never;
         post?: never;
         delete?: never;
@@ -684,6 +746,41 @@ export interface components {
             temperature: number;
         };
         /**
+         * AskedToken
+         * @description Why ``target`` follows a prompt of at most 512 tokens, and not ``baseline``, or not the mean of all tokens.
+         *
+         *     ``first_token``: of a target or baseline of several tokens, take the first. ``ablations``: how many of the
+         *     contributions are ablated for the comparison, all or a sample by ``seed``; the ``top`` ones besides, unless it is 0.
+         */
+        AskedToken: {
+            /**
+             * Ablations
+             * @default 100
+             */
+            ablations: number;
+            /** Baseline */
+            baseline?: string | null;
+            /**
+             * First Token
+             * @default false
+             */
+            first_token: boolean;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /** Target */
+            target: string;
+            /**
+             * Top
+             * @default 20
+             */
+            top: number;
+        };
+        /**
          * Companion
          * @description A feature that fires on the same tokens as another.
          *
@@ -731,6 +828,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Maximum */
             maximum: number;
@@ -740,6 +839,8 @@ export interface components {
             n_active: number;
             /** N Children */
             n_children: number;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Starred */
@@ -1071,6 +1172,16 @@ export interface components {
             /** Token */
             token: number;
         };
+        /**
+         * FittedSigmoid
+         * @description The share of names that are present: 1 / (1 + exp(−slope · (log10 frequency − middle))).
+         */
+        FittedSigmoid: {
+            /** Middle */
+            middle: number;
+            /** Slope */
+            slope: number;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -1099,6 +1210,16 @@ export interface components {
             n_features: number;
             /** Name */
             name: string;
+        };
+        /**
+         * KindCompleteness
+         * @description Names of a kind, in all runs in which they were looked for.
+         */
+        KindCompleteness: {
+            /** Kind */
+            kind: string;
+            /** Runs */
+            runs: components["schemas"]["RunCompleteness"][];
         };
         /**
          * LabelText
@@ -1244,6 +1365,16 @@ export interface components {
             y: number;
         };
         /**
+         * MeasuredCompleteness
+         * @description The kinds of names that were looked for, and the ``command`` that looks for more.
+         */
+        MeasuredCompleteness: {
+            /** Command */
+            command: string;
+            /** Kinds */
+            kinds: components["schemas"]["KindCompleteness"][];
+        };
+        /**
          * NamesOnMap
          * @description The labels of features, and the concepts that features tell best, by feature.
          */
@@ -1322,12 +1453,49 @@ export interface components {
             text: string;
         };
         /**
+         * PresentName
+         * @description A name, how often the training text has it, and its best feature; ``present``: whether that is the name's own.
+         */
+        PresentName: {
+            /** Auc */
+            auc: number;
+            /** Count */
+            count: number;
+            /** Feature */
+            feature: number;
+            /** Name */
+            name: string;
+            /** Per Million */
+            per_million: number;
+            /** Present */
+            present: boolean;
+        };
+        /**
          * Problem
          * @description What was given, what was expected, and what to do.
          */
         Problem: {
             /** Detail */
             detail: string;
+        };
+        /**
+         * RunCompleteness
+         * @description What is present in the dictionary of a run; no ``fit`` when all are alike.
+         *
+         *     ``per_million`` of a name that never occurs is that of half an occurrence, so that it has a logarithm.
+         */
+        RunCompleteness: {
+            /** Features */
+            features: number;
+            fit: components["schemas"]["FittedSigmoid"] | null;
+            /** Names */
+            names: components["schemas"]["PresentName"][];
+            /** Run */
+            run: string;
+            /** Share */
+            share: number;
+            /** Tokens */
+            tokens: number;
         };
         /**
          * RunOverview
@@ -1393,6 +1561,73 @@ export interface components {
             variant: string;
         };
         /**
+         * ScoredConcept
+         * @description A concept with what else was measured. ``density``: the share of tokens on which its feature fires.
+         *
+         *     ``p_value``: corrected for the ``features_tried``. ``specificity`` is over so many ``sister_texts``.
+         */
+        ScoredConcept: {
+            /** Auc */
+            auc: number;
+            /** Concept */
+            concept: string;
+            /** Density */
+            density: number;
+            /** Exists */
+            exists: boolean;
+            /** Feature */
+            feature: number;
+            /** Features Tried */
+            features_tried: number;
+            /** Interval */
+            interval: [
+                number,
+                number
+            ];
+            /** Negatives */
+            negatives: number;
+            /** P Value */
+            p_value: number;
+            /** Positives */
+            positives: number;
+            /** Probe Auc */
+            probe_auc: number;
+            /** Random Feature Auc */
+            random_feature_auc: number;
+            /** Sister Texts */
+            sister_texts: number;
+            /** Specificity */
+            specificity: number | null;
+        };
+        /**
+         * ScoredSuite
+         * @description The concepts that were scored together; ``offensive``: whether what their features fire on may hurt.
+         */
+        ScoredSuite: {
+            /** Concepts */
+            concepts: components["schemas"]["ScoredConcept"][];
+            /** Name */
+            name: string;
+            /** Offensive */
+            offensive: boolean;
+        };
+        /**
+         * ScoredSuites
+         * @description The suites that were scored, and the ``commands`` that score the others that come with Semascope.
+         *
+         *     A feature exists when its AUC is at least ``least_auc``, with a p-value of at most ``level``.
+         */
+        ScoredSuites: {
+            /** Commands */
+            commands: string[];
+            /** Least Auc */
+            least_auc: number;
+            /** Level */
+            level: number;
+            /** Suites */
+            suites: components["schemas"]["ScoredSuite"][];
+        };
+        /**
          * ShownContext
          * @description A place where a feature is active: ``tokens`` of one document around ``tokens[peak]``, where it is strongest.
          *
@@ -1431,6 +1666,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Maximum */
             maximum: number;
@@ -1438,6 +1675,8 @@ export interface components {
             mean: number;
             /** N Active */
             n_active: number;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Share */
@@ -1585,6 +1824,26 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_completeness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MeasuredCompleteness"];
+                };
+            };
+        };
+    };
     list_runs: {
         parameters: {
             query?: never;
@@ -1642,6 +1901,207 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    attribute: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AskedToken"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": {
+                        /** Ablated */
+                        ablated?: {
+                            /** Contribution */
+                            contribution: number;
+                            /** Effect */
+                            effect: number;
+                        }[] | null;
+                        agreement?: {
+                            /**
+                             * AblationAgreement
+                             * @description Correlations of a prediction with the effects of ablation, with a 95 % interval; None where not defined.
+                             *
+                             *     ``shared_top``: how many of the ``top`` largest are the same; None of a sample.
+                             */
+                            activation: {
+                                /** Pearson */
+                                pearson: number | null;
+                                /** Pearson Interval */
+                                pearson_interval: [
+                                    number,
+                                    number
+                                ] | null;
+                                /** Shared Top */
+                                shared_top: number | null;
+                                /** Spearman */
+                                spearman: number | null;
+                                /** Top */
+                                top: number;
+                            };
+                            /**
+                             * AblationAgreement
+                             * @description Correlations of a prediction with the effects of ablation, with a 95 % interval; None where not defined.
+                             *
+                             *     ``shared_top``: how many of the ``top`` largest are the same; None of a sample.
+                             */
+                            attribution: {
+                                /** Pearson */
+                                pearson: number | null;
+                                /** Pearson Interval */
+                                pearson_interval: [
+                                    number,
+                                    number
+                                ] | null;
+                                /** Shared Top */
+                                shared_top: number | null;
+                                /** Spearman */
+                                spearman: number | null;
+                                /** Top */
+                                top: number;
+                            };
+                        } | null;
+                        attributed?: {
+                            baseline: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            } | null;
+                            /** Compared */
+                            compared: number[];
+                            /** Contributions */
+                            contributions: {
+                                /** Activation */
+                                activation: number;
+                                /** Attribution */
+                                attribution: number;
+                                /** Feature */
+                                feature: number;
+                                /** Position */
+                                position: number;
+                            }[];
+                            /** Left Out Positions */
+                            left_out_positions: number[];
+                            /** Logit Difference */
+                            logit_difference: number;
+                            /**
+                             * DifferenceParts
+                             * @description What a logit difference consists of, in logits; the parts add up to it.
+                             *
+                             *     ``bias``: of the decoder; ``skip``: a transcoder's connection; ``error``: what the dictionary does not reconstruct;
+                             *     ``left_out``: positions that it does not read; ``rest``: what is not linear in the activation.
+                             */
+                            parts: {
+                                /** Bias */
+                                bias: number;
+                                /** Error */
+                                error: number;
+                                /** Features */
+                                features: number;
+                                /** Left Out */
+                                left_out: number;
+                                /** Rest */
+                                rest: number;
+                                /** Skip */
+                                skip: number;
+                            };
+                            /** Predictions */
+                            predictions: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            }[];
+                            /**
+                             * NextToken
+                             * @description A token that may follow: its probability, and its rank among all, from 1.
+                             */
+                            target: {
+                                /** Probability */
+                                probability: number;
+                                /** Rank */
+                                rank: number;
+                                /** Text */
+                                text: string;
+                                /** Token */
+                                token: number;
+                            };
+                            /** Tokens */
+                            tokens: string[];
+                        } | null;
+                    };
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1779,6 +2239,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_concepts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoredSuites"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

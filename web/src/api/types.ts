@@ -1,6 +1,6 @@
 /** The records of the API by their names; what they hold is written in the server. */
 
-import type { components } from './schema'
+import type { components, paths } from './schema'
 
 type Records = components['schemas']
 
@@ -28,3 +28,11 @@ export type ComparedRuns = Records['ComparedRuns']
 export type ComparedSide = Records['ComparedSide']
 export type ComparedFeature = Records['ComparedFeature']
 export type ShownCounterpart = Records['ShownCounterpart']
+export type ScoredSuite = Records['ScoredSuite']
+export type ScoredConcept = Records['ScoredConcept']
+export type RunCompleteness = Records['RunCompleteness']
+export type AskedToken = Records['AskedToken']
+
+type AttributionEvent = paths['/api/runs/{run}/attribute']['post']['responses'][200]['content']['application/x-ndjson']
+export type Attributed = NonNullable<AttributionEvent['attributed']>
+export type Agreement = NonNullable<AttributionEvent['agreement']>

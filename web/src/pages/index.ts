@@ -3,7 +3,10 @@
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
 import { copiedPages } from '../lib/site'
+import Attribution from './Attribution.svelte'
 import Compare from './Compare.svelte'
+import Completeness from './Completeness.svelte'
+import Concepts from './Concepts.svelte'
 import Feature from './Feature.svelte'
 import Features from './Features.svelte'
 import Lens from './Lens.svelte'
@@ -33,6 +36,9 @@ const all: Page[] = [
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
   { path: 'compare', title: 'Compare', key: 'c', component: Compare },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
+  { path: 'attribution', title: 'Attribution', key: 'a', component: Attribution },
+  { path: 'concepts', title: 'Concepts', key: 'k', component: Concepts },
+  { path: 'completeness', title: 'Completeness', within: 'concepts', key: 'p', component: Completeness },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
 
