@@ -53,6 +53,15 @@ def tiny() -> HuggingFaceModel:
     return model
 
 
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """A narrow run, `mine`, and a `wide` one of the tiny model on the same text."""
+    from tiny_runs import texts, tiny_run
+
+    folder = tmp_path_factory.mktemp("two")
+    return tiny_run(folder / "mine", texts(), features=16), tiny_run(folder / "wide", texts(), features=64)
+
+
 # What stands on a browser is imported where it is used, so that other tests do not wait for it.
 
 

@@ -25,9 +25,9 @@ from semascope.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "demo", "train", "estimate", "eval", "index", "features", "label", "serve", "concepts", "completeness", "find",
-    "specificity", "monitor", "compare-texts", "steer", "calibrate", "attribute", "neurons", "report", "scaling", "law",
-    "recommend",
+    "demo", "train", "estimate", "eval", "index", "features", "label", "serve", "export-site", "concepts",
+    "completeness", "find", "specificity", "monitor", "compare", "compare-texts", "steer", "calibrate", "attribute",
+    "neurons", "report", "scaling", "law", "recommend",
 )  # fmt: skip
 
 

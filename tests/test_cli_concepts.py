@@ -156,6 +156,31 @@ def test_the_table_of_specificity_fits_80_columns(run: Path, tmp_path: Path) -> 
     assert re.search(r"Share of +False *\n.*the concept +Sensitivity +alarms *\n", shown), shown
 
 
+def test_calibration_scores_what_is_written_for_a_concept(run: Path, texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("concepts: [{name: Digits, label: digits}]\n")
+    small = "calibrate {run} -f 7 --strengths 1,3 --texts 4 --tokens 5 --controls 2 "
+    for given, name in (
+        ("--concept {tmp}/mine.yaml:digits", "Digits"),
+        ("--labelled {texts}/labelled.jsonl", "labelled"),
+    ):
+        shown = command(small + given, run, tmp=tmp_path, texts=texts)
+        assert shown.exit_code == 0, shown.output
+        assert f"is about: {name}" in shown.output
+        assert "towards it" in shown.output
+        kept = json.loads((run / "steering" / "calibration" / "7.json").read_text())["on_concept"]
+        assert kept["name"] == name
+        assert kept["probe_auc"] > 0.9
+        assert len(kept["scores"]) == 2
+    for wrong, message in (
+        ("calibrate {run} --concept {tmp}/mine.yaml:digits", "give one with -f"),
+        (small + "--concept {tmp}/mine.yaml:digits --labelled {texts}/yes.jsonl", "give one"),
+        (small + "--label 1", "give it with --labelled"),
+    ):
+        refused = command(wrong, run, tmp=tmp_path, texts=texts)
+        assert refused.exit_code == 2
+        assert message in refused.output
+
+
 def test_monitor_streams_flags_and_tells_what_it_cannot_read(run: Path, texts: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("rules:\n  - {name: Digits, label: '1', any: [{feature: 7, above: 0.5x}]}\n")

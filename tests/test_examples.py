@@ -1,6 +1,7 @@
 """The examples do what they say, on data small enough for a unit test."""
 
 import importlib.util
+import json
 import math
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import texts, tiny_run
 from torch import Tensor
 
 from semascope.attribution import Question, explain
+from semascope.errors import MismatchError
 from semascope.models import load_model
 from semascope.records import Site
 from semascope.sae import TopKConfig, build
@@ -111,3 +114,40 @@ def test_the_attribution_study_writes_its_tables_and_its_picture(tmp_path: Path)
     study.draw(studied, tmp_path / "drawn.png")
     with Image.open(tmp_path / "drawn.png") as drawn:
         assert len(drawn.convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+def test_the_concept_study_goes_on_and_hides_what_may_hurt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    study = example("concept_study")
+    run = tiny_run(tmp_path / "run", texts(), features=24)
+    for name, offensive in (("open", "false"), ("hidden", "true")):
+        own = [f"{words} {name}" for words in texts(12, seed=3)]
+        (tmp_path / f"{name}.yaml").write_text(
+            f"concepts:\n  - {{name: The {name} one, label: a, texts: {json.dumps(own)}}}\n"
+            f"  - {{name: Other, label: b, texts: {json.dumps(texts(12, seed=4))}}}\noffensive: {offensive}\n"
+        )
+    names = [f"{tmp_path / name}.yaml:a" for name in ("open", "hidden")]
+    small = study.Settings(texts_each=8, context_tokens=24, of_norm=(0.2, 0.4), texts=4, tokens=4, controls=2)
+    monkeypatch.setattr(study, "attribution_study", lambda *_: [])
+    file = tmp_path / "study.json"
+    kept = study.study(run, file, None, small, names[:1])
+    assert list(kept["concepts"]) == names[:1]
+    first = json.loads(json.dumps(kept["concepts"][names[0]]))
+    kept = study.study(run, file, None, small, names)
+    assert kept["concepts"][names[0]] == first
+    assert [one["written"] is None for one in kept["concepts"].values()] == [False, True]
+    with pytest.raises(MismatchError, match="other settings"):
+        study.study(run, file, None, study.Settings(), names)
+    agreement = {"pearson": 0.5, "spearman": 0.4, "pearson_interval": [0.1, 0.9], "shared_top": 3, "compared": 20}
+    prompt = {"kind": "a kind", "text": "one|two", "target": "a", "baseline": "b", "first_choice": "a", "rank": 1}
+    both = {"by_attribution": agreement, "by_activation": agreement}
+    kept["attribution"] = [{**prompt, "logit_difference": 1.0, **both}]
+    study.write(kept, tmp_path)
+    written = (tmp_path / "study.md").read_text()
+    assert "| The open one | " in written
+    assert "one\\|two" in written
+    assert written.count("- by itself:") == 1
+    rows = (tmp_path / "steering.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2
+    for name in ("steering", "attribution"):
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")

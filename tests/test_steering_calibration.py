@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from semascope.errors import ConfigError, DamagedError
+from semascope.concepts import ConceptProbe, TextReader
+from semascope.errors import ConfigError, DamagedError, DataError
 from semascope.features import FeatureIndex, IndexBuilder
 from semascope.models import load_model
-from semascope.records import Codes, Intervention, Site, TokenBatch
+from semascope.records import Codes, Document, Intervention, Site, TokenBatch
 from semascope.sae import L1Config, build
 from semascope.steering import CalibrationSettings, Sampling, SavedSteering, Steering, calibrate, feature_scores
 from semascope.steering.measures import on_text, on_writing
@@ -95,7 +97,7 @@ def test_a_feature_that_says_what_it_reads_steers(steering, index, windows_WT, t
     found = calibrate(steering, index, 3, windows_WT, SETTINGS)
     assert found.recommended == found.chosen == 2.0
     assert found.tested is not None
-    assert found.tested.echo > found.tested.controls[1]
+    assert found.tested.effect > found.tested.controls[1]
     weak, strong = found.levels
     assert strong.kl > weak.kl > 0
     assert strong.log_odds > weak.log_odds
@@ -123,6 +125,67 @@ def test_asking_in_the_prompt_is_measured_without_an_intervention(steering, inde
     about_lions = calibrate(steering, index, 3, windows_WT, SETTINGS, about="lions")
     assert about_lions.asked.echo == pytest.approx(float(expected))
     assert about_lions.untouched == found.untouched
+
+
+def letter_probe(steering: Steering, letter: str) -> ConceptProbe:
+    """Of texts that end with the letter again and again, told from others that so end with another one."""
+    prompts = [bytes(prompt).decode() for prompt in neutral_prompts(steering, 24)]
+    others = LETTERS.replace(letter, "")
+    documents = [
+        Document(prompt + (letter if has else others[n % len(others)]) * (24 + k), "test", frozenset(["it"] * has))
+        for n, prompt in enumerate(prompts)
+        for k in range(2)
+        for has in (False, True)
+    ]
+    return ConceptProbe.train(
+        TextReader(steering.model, SITE, steering.dictionary), documents, f"the letter {letter}",
+        has=lambda one: "it" in one.labels, lacks=lambda one: "it" not in one.labels,
+    )  # fmt: skip
+
+
+def test_a_probe_scores_texts_from_without_to_with(steering) -> None:
+    probe = letter_probe(steering, "d")
+    assert probe.auc > 0.9
+    assert (probe.positives, probe.negatives) == (24, 24)
+    reader = TextReader(steering.model, SITE, steering.dictionary)
+    texts = [b"One may say that " + letter * 25 for letter in (b"h", b"d")]
+    without, with_it = probe.score(reader.pool([list(text) for text in texts])[1]).tolist()
+    assert without < 0.5 < with_it
+
+
+def test_the_concept_is_scored_beside_the_features_own_echo(steering, index, windows_WT) -> None:
+    probe = letter_probe(steering, "d")
+    settings = replace(SETTINGS, controls=9)
+    found = calibrate(steering, index, 3, windows_WT, settings, probe=probe)
+    assert found.on_concept is not None
+    assert found.on_concept.recommended == found.on_concept.chosen == 2.0
+    assert found.on_concept.scores[1] > found.on_concept.controls[1][1]
+    assert found.on_concept.scores[1] > found.on_concept.scores[0]
+    assert found.on_concept.name == found.asked.about == "the letter d"
+    # What was measured without the probe is what it was.
+    without = calibrate(steering, index, 3, windows_WT, settings, about="the letter d")
+    assert without.on_concept is None
+    assert replace(found, on_concept=None) == without
+
+
+def test_a_feature_that_echoes_itself_does_not_steer_towards_another_concept(steering, index, windows_WT) -> None:
+    found = calibrate(steering, index, 3, windows_WT, SETTINGS, probe=letter_probe(steering, "k"))
+    assert found.recommended == 2.0
+    assert found.on_concept is not None
+    assert found.on_concept.recommended is None
+    prompts = neutral_prompts(steering, SETTINGS.texts)
+    sampling = Sampling(SETTINGS.tokens, SETTINGS.temperature, seed=SETTINGS.seed)
+    alone = on_writing(steering, 3, prompts, [[]], sampling)
+    assert alone.concept_VP.isnan().all()
+
+
+def test_a_probe_needs_texts_of_both_kinds(steering) -> None:
+    reader = TextReader(steering.model, SITE, steering.dictionary)
+    documents = [Document(f"text {n}", "test", frozenset({"it"})) for n in range(20)]
+    with pytest.raises(DataError, match="20 texts about it and 0 others, and at least 8"):
+        ConceptProbe.train(
+            reader, documents, "it", has=lambda one: "it" in one.labels, lacks=lambda one: "it" not in one.labels
+        )
 
 
 def test_bounds_on_damage_are_kept(steering, index, windows_WT) -> None:

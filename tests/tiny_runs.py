@@ -23,14 +23,20 @@ def texts(n: int = 200, *, seed: int = 0) -> list[str]:
 
 
 def tiny_run(
-    folder: Path, documents: Sequence[str], *, features: int = 64, seed: int = 0, evaluated: bool = False
+    folder: Path,
+    documents: Sequence[str],
+    *,
+    features: int = 64,
+    site: str = "resid_post.1",
+    seed: int = 0,
+    evaluated: bool = False,
 ) -> Run:
     """A run of `features` features in ``folder``, trained briefly on ``documents`` and indexed."""
     corpus = folder.parent / f"{folder.name}.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
     config = RunConfig(
         model=ModelConfig(name="tiny", precision="full", device="cpu"),
-        site="resid_post.1",
+        site=site,
         corpus=CorpusConfig(source=str(corpus), context_tokens=32, held_out_fraction=0.25),
         training=TrainingConfig(
             variant=TopKConfig(k=4, auxiliary_k=8), features=features, tokens=4_000, batch_tokens=200,

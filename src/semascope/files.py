@@ -7,11 +7,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -151,6 +152,21 @@ def read_tensors(path: Path, rows: Callable[[str], slice | None] | None = None) 
         raise DamagedError(f"{path} is missing: its folder is incomplete") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedError(f"{path} is damaged or no safetensors file ({error}): delete it and run again") from error
+
+
+def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor in a safetensors file, in the order asked for, without reading the others.
+
+    Raises DamagedError when the file is missing, truncated, of another format or without such rows.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            part = file.get_slice(name)
+            if not all(0 <= row < part.get_shape()[0] for row in rows):
+                raise ValueError(f"it has {part.get_shape()[0]:,}")
+            return torch.cat([part[row : row + 1] for row in rows])
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise DamagedError(f"{path} holds no readable rows of {name} ({error}): delete it and run again") from error
 
 
 def sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from semascope.cli.options import AcceptLicense
 from semascope.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ def concepts(
     suite: Annotated[str, typer.Option(help="The name of a suite, or a YAML file of one's own.")] = "things",
     texts: Annotated[int, typer.Option(help="At most so many texts with a concept, and as many without.", min=8)] = 100,
     seed: Annotated[int, typer.Option(help="Draws the texts and their halves.")] = 0,
+    accept_license: AcceptLicense = None,
 ) -> None:
     """Tell for every concept of a suite whether a feature exists, which, and how well it tells the concept.
 
-    Suites: demo, things, security, languages; bias, danger and morality, whose texts are fetched and never shown. The
-    texts are the labelled ones among the run's held-out text, and those of the suite that were not trained on. Writes
-    evaluation/concepts-SUITE.json.
+    Suites: demo, things, security, languages; ai-risk, bias, danger, morality, whose texts are fetched; character and
+    emotions, whose texts are under a licence that has to be accepted. The texts are the labelled ones among the run's
+    held-out text, and those of the suite that were not trained on; none is shown.
+
+    Writes evaluation/concepts-SUITE.json.
 
     Example: `semascope concepts runs/demo --suite security`
     """
@@ -39,12 +43,12 @@ def concepts(
     from semascope.runs import Run
 
     asked = read_suite(suite)
+    texts_of_suite = asked.documents(accept_license)
     opened = Run.open(run)
     densities = opened.features.densities()
-    labelled = [document for document in opened.corpus.held_out() if document.labels]
     scores = score_concepts(
         opened.reader,
-        [*labelled, *opened.corpus.not_trained_on(asked.documents())],
+        opened.corpus.labelled(texts_of_suite),
         asked.concepts,
         texts_each=texts,
         seed=seed,

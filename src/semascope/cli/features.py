@@ -17,13 +17,16 @@ from semascope.errors import ConfigError
 if TYPE_CHECKING:
     from semascope.catalog import Entry, Written
     from semascope.features import FeatureStatistics
-    from semascope.runs import Run
+    from semascope.runs import FeatureSort, Run, Scores
 
 
 def features(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     feature: Annotated[int | None, typer.Argument(help="The feature to read; without it, a list.")] = None,
-    sort: Annotated[str | None, typer.Option(help="density, maximum, mean or id; with a minus, largest first.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="density, maximum, mean, id, output-score or input-score; with a minus, largest first."),
+    ] = None,
     search: Annotated[str | None, typer.Option(help="Only features with these words in label, token or text.")] = None,
     limit: Annotated[int, typer.Option(help="How many to list, or how many contexts to show.")] = 20,
 ) -> None:
@@ -31,38 +34,41 @@ def features(
 
     Example: `semascope features runs/demo --search paris`, then `semascope features runs/demo 1234`
     """
-    from semascope.features import Sort
-    from semascope.runs import Run
+    from semascope.runs import FeatureSort, Run, Scores, ordered
 
-    if sort is not None and sort not in get_args(Sort):
-        raise ConfigError(f"features cannot be sorted by '{sort}': choose one of {', '.join(get_args(Sort))}")
+    if sort is not None and sort not in get_args(FeatureSort):
+        raise ConfigError(f"features cannot be sorted by '{sort}': choose one of {', '.join(get_args(FeatureSort))}")
     opened = Run.open(run)
     if feature is not None:
         _show_one(opened, feature, limit)
         return
     with Catalog.of_run(run) as catalog:
         named = catalog.search(search) if search else ()
-        ids = opened.features.select(sort=cast("Sort | None", sort), search=search, named=named)
+        ids = opened.features.select(sort=ordered(opened, cast("FeatureSort | None", sort)), search=search, named=named)
         found = opened.features.of(ids[:limit].tolist())
         entries = catalog.entries([one.feature for one in found])
     if found:
-        console.print(_listed(found, {feature: entry.label for feature, entry in entries.items() if entry.label}))
+        scores = Scores.of(opened) if sort and "score" in sort else None
+        labels = {feature: entry.label for feature, entry in entries.items() if entry.label}
+        console.print(_listed(found, labels, scores))
     else:
         console.print(f"No feature fires on '{escape(search or '')}', near it, or promotes it. Try fewer words.")
 
 
-def _listed(found: Sequence[FeatureStatistics], labels: Mapping[int, Written]) -> Table:
+def _listed(found: Sequence[FeatureStatistics], labels: Mapping[int, Written], scores: Scores | None) -> Table:
     from semascope.cli.screen import add_token_columns, token_cells
 
     table = Table(box=None, padding=(0, 1), expand=True)
-    for name in ("Feature", "Density", "Maximum"):
+    for name in ("Feature", "Density", "Maximum", *(["Output", "Input"] if scores else [])):
         table.add_column(name, justify="right", no_wrap=True, min_width=8)
     if labels:
         table.add_column("Label", style="bold", no_wrap=True, overflow="ellipsis", ratio=1)
     add_token_columns(table)
     for one in found:
         label = [escape(labels[one.feature].text) if one.feature in labels else ""] if labels else []
-        numbers = f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}"
+        numbers = [f"[magenta]#{one.feature}[/]", f"{one.density:.3%}", f"{one.maximum:.1f}"]
+        if scores:
+            numbers += [f"{scores.output_F[one.feature]:.3f}", f"{scores.input_F[one.feature]:.2f}"]
         table.add_row(*numbers, *label, *token_cells(one))
     return table
 
@@ -108,9 +114,7 @@ def _added(entry: Entry) -> dict[str, str]:
 
 def _steering(run: Run, feature: int) -> dict[str, str]:
     """What `semascope calibrate` has measured of a feature."""
-    from semascope.steering import SavedSteering
-
-    saved = SavedSteering(run.folder / "steering", run.features.n_features)
+    saved = run.saved_steering
     found: dict[str, str] = {}
     input_score, output_score = (float(scores_F[feature]) for scores_F in saved.scores())
     if input_score == input_score:  # not a number where it was not measured

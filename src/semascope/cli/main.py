@@ -17,12 +17,14 @@ from typer.core import TyperGroup
 from semascope.cli import (
     attribute,
     calibrate,
+    compare,
     compare_texts,
     completeness,
     concepts,
     demo,
     estimate,
     evaluate,
+    export_site,
     features,
     find,
     index,
@@ -89,11 +91,13 @@ app.command("index")(index.index)
 app.command("features")(features.features)
 app.command("label")(label.label)
 app.command("serve")(serve.serve)
+app.command("export-site")(export_site.export_site)
 app.command("concepts")(concepts.concepts)
 app.command("completeness")(completeness.completeness)
 app.command("find")(find.find)
 app.command("specificity")(specificity.specificity)
 app.command("monitor")(monitor.monitor)
+app.command("compare")(compare.compare)
 app.command("compare-texts")(compare_texts.compare_texts)
 app.command("steer")(steer.steer)
 app.command("calibrate")(calibrate.calibrate)

@@ -26,6 +26,10 @@ Coefficient = Annotated[
 VariantOptions = Annotated[
     list[str] | None, typer.Option(help="Another setting of the variant, NAME=VALUE; may be repeated.")
 ]
+AcceptLicense = Annotated[
+    str | None,
+    typer.Option(help="A licence that the texts of a suite have, such as AGPL-3.0-or-later.", metavar="LICENSE"),
+]
 
 
 def chosen_model(

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from semascope.cli.options import AcceptLicense
 from semascope.cli.terminal import RichReporter, console, errors
 from semascope.errors import ConfigError
 from semascope.progress import shown_by
@@ -35,6 +36,7 @@ def specificity(
     show_offensive: Annotated[
         bool, typer.Option("--show-offensive", help="Show examples out of a suite whose texts are offensive.")
     ] = False,
+    accept_license: AcceptLicense = None,
     seed: Annotated[int, typer.Option(help="Draws the texts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -51,20 +53,20 @@ def specificity(
     from semascope.text import is_held_out, wikipedia_in_other_languages
 
     wanted, suite = read_concept(concept)
+    texts_of_suite = suite.documents(accept_license)
     opened = Run.open(run)
     features = opened.dictionary.features
     if not 0 <= feature < features:
         raise ConfigError(f"there is no feature {feature}: the dictionary has features 0 to {features - 1}")
     indexed = FeatureIndex.is_complete(run / "features")
     with shown_by(RichReporter(errors)) if as_json else nullcontext():
-        labelled = [document for document in opened.corpus.held_out() if document.labels]
         fraction = opened.config.corpus.held_out_fraction
         elsewhere = wikipedia_in_other_languages() if wanted.among == "wikipedia-en" else ()
         found = measure_specificity(
             opened.reader,
             feature,
             wanted,
-            [*labelled, *opened.corpus.not_trained_on(suite.documents())],
+            opened.corpus.labelled(texts_of_suite),
             elsewhere=[document for document in elsewhere if is_held_out(document, fraction)],
             maximum=opened.features.statistics(feature).maximum if indexed else 0.0,
             intervals=intervals,

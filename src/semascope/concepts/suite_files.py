@@ -88,12 +88,14 @@ class _Source(BaseModel):
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     files: Annotated[list[_SourceFile], Field(min_length=1)]
+    must_accept: Name | None = None
 
     def published(self) -> Iterator[PublishedFile]:
         package = Package(self.package, self.version, self.sha256)
         for one in self.files:
-            columns = {column: frozenset(labels) for column, labels in one.columns.items()}
-            yield PublishedFile(package, one.path, one.known_format, columns, frozenset(one.labels), one.only)
+            columns = {column: frozenset(given) for column, given in one.columns.items()}
+            labels = frozenset(one.labels)
+            yield PublishedFile(package, one.path, one.known_format, columns, labels, one.only, self.must_accept)
 
 
 class _File(BaseModel):

@@ -1,6 +1,15 @@
 """The feature index: every activation of every feature, and what follows from them, in files that any tool reads."""
 
+from semascope.features.around import Around, around_by_cosine, around_on_map
 from semascope.features.build import IndexBuilder
+from semascope.features.comparison import (
+    Comparison,
+    Family,
+    Indexed,
+    find_comparison,
+    make_comparison,
+)
+from semascope.features.counterparts import Counterpart, Counterparts
 from semascope.features.decoder import nearest
 from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
@@ -13,15 +22,21 @@ from semascope.features.statistics import FeatureStatistics, Neighbour, Weighted
 from semascope.features.together import Companion
 
 __all__ = [
+    "Around",
     "Companion",
+    "Comparison",
     "Context",
+    "Counterpart",
+    "Counterparts",
     "DocumentText",
     "Example",
+    "Family",
     "FeatureIndex",
     "FeatureMap",
     "FeatureStatistics",
     "Filter",
     "IndexBuilder",
+    "Indexed",
     "Interval",
     "Neighbour",
     "Page",
@@ -31,6 +46,10 @@ __all__ = [
     "Sort",
     "SourceShare",
     "WeightedToken",
+    "around_by_cosine",
+    "around_on_map",
+    "find_comparison",
+    "make_comparison",
     "make_map",
     "nearest",
 ]

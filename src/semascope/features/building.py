@@ -1,13 +1,17 @@
-"""The whole indexed text in memory while an index is built, and what is read of a sorted part of the activations."""
+"""The whole indexed text in memory, and what is read of a sorted part of the activations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from semascope.features import format
+from semascope.features.rowgroups import RowGroupReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,11 @@ class PartOfActivations:
             table.column("value").to_numpy(),
             table.column("peak").to_numpy(),
         )
+
+    @classmethod
+    def all(cls, folder: Path, text: IndexedText) -> Iterator[PartOfActivations]:
+        """The parts of the finished index in ``folder``, one after another."""
+        part_F = RowGroupReader(folder / format.STATISTICS_FILE, "feature").columns(["part"])["part"]
+        starts = np.searchsorted(part_F, np.arange(part_F[-1] + 2))
+        for part in range(len(starts) - 1):
+            yield cls.read(folder / format.part_file(part), range(int(starts[part]), int(starts[part + 1])), text)

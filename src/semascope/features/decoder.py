@@ -67,6 +67,40 @@ def nearest(directions_FD: Tensor, direction_D: Tensor, k: int) -> list[tuple[in
 
 
 @torch.no_grad()
+def counterparts(unit_nD: Tensor, unit_FD: Tensor, k: int) -> Tensor:
+    """Of each of n directions the ``k`` of F others nearest to it by cosine, [n, min(k, F)], nearest first.
+
+    Both as made by ``unit_rows``.
+    """
+    k = min(k, unit_FD.shape[0])
+    rows = _chunks(range(len(unit_nD)), unit_FD.shape[0])
+    return torch.cat([(unit_nD[chunk.start : chunk.stop] @ unit_FD.T).topk(k).indices.cpu() for chunk in rows])
+
+
+@torch.no_grad()
+def cosines(unit_PD: Tensor, others_PD: Tensor) -> Tensor:
+    """The cosine of each of P pairs of directions, [P], from -1 to 1; both as made by ``unit_rows``."""
+    return (unit_PD * others_PD).sum(dim=1).clamp(-1, 1)
+
+
+@torch.no_grad()
+def chance_cosine(
+    unit_nD: Tensor, unit_FD: Tensor, *, draws: int = 1_000, quantile: float = 0.99, seed: int = 0
+) -> float:
+    """How near the nearest of F directions is to a random direction, as a cosine: at most so much in 99 % of cases.
+
+    The random directions have the second moments of the n ones: they point where those do, and mean nothing.
+    """
+    values_D, vectors_DD = torch.linalg.eigh((unit_nD.T @ unit_nD).double())
+    root_DD = (vectors_DD * values_D.clamp(min=0).sqrt()).float().cpu()
+    random_nD = torch.randn(draws, len(root_DD), generator=torch.Generator().manual_seed(seed)) @ root_DD.T
+    random_nD = torch.nn.functional.normalize(random_nD, dim=1).to(unit_FD.device)
+    rows = _chunks(range(draws), unit_FD.shape[0])
+    best_n = torch.cat([(random_nD[chunk.start : chunk.stop] @ unit_FD.T).amax(1) for chunk in rows])
+    return float(best_n.quantile(quantile).clamp(0, 1))
+
+
+@torch.no_grad()
 def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tensor], k: int) -> Extremes:
     """The ``k`` tokens that each of ``features`` promotes most and suppresses most.
 

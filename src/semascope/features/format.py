@@ -46,6 +46,7 @@ FEATURES_PER_ROW_GROUP = 256
 DOCUMENTS_PER_ROW_GROUP = 1_024
 MOST_SOURCES = 200
 COMPANIONS = 20  # features that fire together with one that are kept
+COUNTERPARTS = 10  # features of another dictionary that are kept by cosine, and as many by firing together
 
 INDEX_FILE = "index.json"
 WINDOWS_FILE = "windows.parquet"
@@ -116,6 +117,17 @@ BY_SOURCE_SCHEMA = pa.schema(
         ("sources", pa.list_(pa.int32())),
         ("n_active", pa.list_(pa.int64())),
         ("masses", pa.list_(pa.float64())),
+    ]
+)
+COUNTERPARTS_SCHEMA = pa.schema(
+    [
+        ("feature", pa.int32()),
+        ("best", pa.int32()),
+        ("best_cosine", pa.float32()),
+        ("best_together", pa.int64()),
+        ("others", pa.list_(pa.int32())),
+        ("cosines", pa.list_(pa.float32())),
+        ("n_together", pa.list_(pa.int64())),
     ]
 )
 

@@ -203,11 +203,12 @@ class FeatureIndex:
         return self.of(ids[offset : offset + limit].tolist())
 
     def select(
-        self, filter: Filter = Filter(), *, sort: Sort | None = None, search: str | None = None,
+        self, filter: Filter = Filter(), *, sort: Sort | NDArray[np.intp] | None = None, search: str | None = None,
         search_in: SearchIn = "everything", named: Sequence[int] = (),
     ) -> NDArray[np.intp]:  # fmt: skip
         """The ids of all features that pass a filter, in order; ``sort`` and ``search`` as in ``list``.
 
+        ``sort`` may itself be an order: the ids of all features.
         ``search_in``: the tokens alone, the texts alone, or both. ``named``: features that answer to the search by
         what people call them; they are found too, and come first.
         """

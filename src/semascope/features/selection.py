@@ -59,9 +59,14 @@ class Summary:
         return {}
 
     def selected(
-        self, filter: Filter, sort: Sort | None, ranked: Sequence[int] | NDArray[np.integer] | None = None
+        self,
+        filter: Filter,
+        sort: Sort | NDArray[np.intp] | None,
+        ranked: Sequence[int] | NDArray[np.integer] | None = None,
     ) -> NDArray[np.intp]:
         """The ids of all features that pass the filter, in order; equal ones by id.
+
+        ``sort`` may itself be an order: the ids of all features.
 
         ``ranked``: only these, and in this order where ``sort`` is None; otherwise None sorts by id. Raises InputError
         for an unknown order.
@@ -72,7 +77,7 @@ class Summary:
             if sort is None:
                 return ranked[passes_F[ranked]]
             passes_F &= _mask(ranked, len(passes_F))
-        order = self._order(sort or "id")
+        order = sort if isinstance(sort, np.ndarray) else self._order(sort or "id")
         return order[passes_F[order]]
 
     def _passes(self, filter: Filter) -> NDArray[np.bool_]:

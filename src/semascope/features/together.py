@@ -127,6 +127,14 @@ class Counts:
     others_P: NDArray[np.int64]
     counts_P: NDArray[np.int64]
 
+    def only(self, which_P: NDArray[np.bool_]) -> Counts:
+        """Some of the pairs."""
+        return Counts(self.features_P[which_P], self.others_P[which_P], self.counts_P[which_P])
+
+    def of_all(self, looked_at_P: NDArray[np.int64], n_active_F: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The counts, which are of ``looked_at_P`` tokens of each feature, as estimates for all its tokens, [P]."""
+        return np.rint(self.counts_P / looked_at_P * n_active_F[self.features_P]).astype(np.int64)
+
 
 class TogetherWriter:
     """Writes together.parquet into ``folder``, given the activations part by part."""
@@ -152,7 +160,8 @@ class TogetherWriter:
         looked_at = np.bincount(features_K - part.features.start, minlength=len(part.features))
         kept: list[tuple[NDArray[Any], ...]] = []
         for counts in self._codes.counts(features_K, places_K, len(self._n_active_F)):
-            kept.append(self._best(counts, looked_at[counts.features_P - part.features.start]))
+            others = counts.only(counts.features_P != counts.others_P)
+            kept.append(self._best(others, looked_at[others.features_P - part.features.start]))
         if not kept:  # none of the features fires
             kept.append(self._best(Counts(*np.zeros((3, 0), np.int64)), looked_at[:0]))
         features, others, together, phis = (np.concatenate(column) for column in zip(*kept, strict=True))
@@ -164,14 +173,31 @@ class TogetherWriter:
         )
 
     def _best(self, counts: Counts, looked_at_P: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        enough = (counts.counts_P >= _FEWEST_TOGETHER) & (counts.features_P != counts.others_P)
-        features, others = counts.features_P[enough], counts.others_P[enough]
-        n_features, n_others = self._n_active_F[features], self._n_active_F[others]
-        together = np.rint(counts.counts_P[enough] / looked_at_P[enough] * n_features).astype(np.int64)
-        phis = phi(together, n_features, n_others, self._n_tokens)
-        order = np.lexsort((others, -phis, features))
-        order = order[(phis[order] > 0) & (rank_within(features[order]) < format.COMPANIONS)]
-        return features[order], others[order], together[order], phis[order]
+        n_active_F = self._n_active_F
+        return company(counts, looked_at_P, n_active_F, n_active_F, self._n_tokens, most=format.COMPANIONS)
+
+
+def company(
+    counts: Counts,
+    looked_at_P: NDArray[np.int64],
+    n_active_F: NDArray[np.int64],
+    n_active_others: NDArray[np.int64],
+    n_tokens: int,
+    *,
+    most: int,
+) -> tuple[NDArray[Any], ...]:
+    """For each feature those of the highest φ with it: features, others, n_together, φ; the highest φ first.
+
+    ``looked_at_P``: how many tokens of the feature of each pair the counts are of; they are scaled up to all.
+    """
+    enough = counts.only(counts.counts_P >= _FEWEST_TOGETHER)
+    looked_at_P = looked_at_P[counts.counts_P >= _FEWEST_TOGETHER]
+    features, others = enough.features_P, enough.others_P
+    together = enough.of_all(looked_at_P, n_active_F)
+    phis = phi(together, n_active_F[features], n_active_others[others], n_tokens)
+    order = np.lexsort((others, -phis, features))
+    order = order[(phis[order] > 0) & (rank_within(features[order]) < most)]
+    return features[order], others[order], together[order], phis[order]
 
 
 def companions(row: dict[str, Any], n_active_F: NDArray[np.int64], n_tokens: int) -> list[Companion]:

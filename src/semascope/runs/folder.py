@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from semascope.activations import massive_norm
@@ -27,11 +30,11 @@ from semascope.concepts import TextReader
 from semascope.config import RunConfig, differences
 from semascope.errors import ConfigError, DamagedError, MismatchError
 from semascope.features import FeatureIndex
-from semascope.files import LOCK_FILE, read_json, write_json
+from semascope.files import LOCK_FILE, read_json, read_rows, write_json
 from semascope.models import LanguageModel
 from semascope.sae import SavedDictionary, SparseAutoencoder, load_dictionary
 from semascope.source import ActivationSource
-from semascope.steering import Steering
+from semascope.steering import SavedSteering, Steering
 from semascope.team import ALONE, Team
 from semascope.text import Corpus, Tokenizer
 from semascope.training import read_metrics
@@ -148,6 +151,10 @@ class RunFolder:
         """The trained dictionary, for raw activations."""
         return self.saved.autoencoder
 
+    def directions(self, features: Sequence[int]) -> NDArray[np.float32]:
+        """The decoder directions of some features, [n, O], without reading the whole dictionary."""
+        return read_rows(self.folder / "dictionary" / "sae_weights.safetensors", "W_dec", features).float().numpy()
+
     @cached_property
     def features(self) -> FeatureIndex:
         """The feature index. Raises DamagedError when there is none yet."""
@@ -160,6 +167,11 @@ class RunFolder:
         """The model and the dictionary, to read texts with."""
         medians = self.saved.metadata.get("recent_medians")
         return TextReader(self.model, self.site, self.dictionary.to(self.model.device), medians[0] if medians else None)
+
+    @property
+    def saved_steering(self) -> SavedSteering:
+        """What was measured of steering with the features of the index."""
+        return SavedSteering(self.folder / "steering", self.features.n_features)
 
     @cached_property
     def steering(self) -> Steering:

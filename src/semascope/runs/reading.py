@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.errors import InputError
+from semascope.errors import InputError, ModelError
 from semascope.records import Codes
 from semascope.runs.folder import RunFolder
 
@@ -45,6 +45,21 @@ def text_tokens(run: RunFolder, text: str, *, most: int) -> tuple[int, ...]:
     return tokens
 
 
+def beginning(run: RunFolder) -> int:
+    """The token behind which a text is read: the one that begins texts, or else that separates them.
+
+    Raises ModelError for a tokenizer that has neither.
+    """
+    tokenizer = run.tokenizer
+    begin = tokenizer.separator_id if tokenizer.bos_id is None else tokenizer.bos_id
+    if begin is None:
+        raise ModelError(
+            f"the tokenizer of '{run.config.model.name}' has no token that begins or ends texts, behind which a text "
+            "could be read"
+        )
+    return begin
+
+
 @torch.no_grad()
 def read(run: RunFolder, tokens: tuple[int, ...]) -> Reading:
     """Run the model over a text and encode it. Raises ModelError for one that is longer than the model's context.
@@ -52,9 +67,8 @@ def read(run: RunFolder, tokens: tuple[int, ...]) -> Reading:
     The text stands behind the token that begins texts, or separates them, for dictionaries do not learn from the first
     position. Massive activations, from which they do not learn either, activate nothing.
     """
-    steering, tokenizer = run.steering, run.tokenizer
-    begin = tokenizer.separator_id if tokenizer.bos_id is None else tokenizer.bos_id
-    window_1T = torch.tensor([[begin, *tokens]], device=run.model.device)
+    steering = run.steering
+    window_1T = torch.tensor([[beginning(run), *tokens]], device=run.model.device)
     x_TD = run.model.activations(window_1T, run.site)[0, 1:].float()
     moderate = (x_TD.norm(dim=1) <= steering.massive_above).nonzero().flatten()
     codes: Codes = steering.dictionary.encode(x_TD[moderate])

@@ -86,7 +86,7 @@ class Run(RunFolder):
             progress.message("Reusing evaluation/concepts.json")
             return found
         config = self.config.evaluation
-        labelled = [document for document in self.corpus.held_out() if document.labels]
+        labelled = self.corpus.labelled()
         scores: list[ConceptScore] = []
         if labelled:
             scores = score_concepts(

@@ -2,7 +2,8 @@
 
 from semascope.server.app import create_app
 from semascope.server.security import Access
-from semascope.server.served import Served
+from semascope.server.served import Served, ServedRun
 from semascope.server.serving import serve
+from semascope.server.site import SiteSize, export_site
 
-__all__ = ["Access", "Served", "create_app", "serve"]
+__all__ = ["Access", "Served", "ServedRun", "SiteSize", "create_app", "export_site", "serve"]

@@ -11,11 +11,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from semascope.server import (
+    around,
     attribution,
     completeness,
     concepts,
     contexts,
     corpus,
+    counterparts,
     features,
     lens,
     lists,
@@ -54,7 +56,8 @@ def create_app(served: Served, access: Access = Access(), *, page: Path = FOLDER
     app.state.served, app.state.worker = served, ModelWorker()
     api = APIRouter(prefix="/api")
     for resource in (
-        runs, features, contexts, corpus, maps, notes, lists, lens, steering, attribution, concepts, completeness,
+        runs, features, around, contexts, corpus, counterparts, maps, notes, lists, lens, steering, attribution,
+        concepts, completeness,
     ):  # fmt: skip
         api.include_router(resource.router)
     app.include_router(api)

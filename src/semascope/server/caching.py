@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from semascope.features import FeatureMap
 from semascope.server.parameters import Run
 from semascope.server.problems import not_found
+from semascope.server.served import ServedRun
 
 
 def _kept_with_the_index(run: Run, request: Request, response: Response) -> None:
@@ -15,10 +16,15 @@ def _kept_with_the_index(run: Run, request: Request, response: Response) -> None
 
 def _kept_with_the_map(run: Run, request: Request, response: Response) -> None:
     if not FeatureMap.exists(run.index):
-        raise not_found(
-            f"'{run.name}' has no map yet: make one with 'semascope index {run.run.folder} --map', then try again"
-        )
+        raise no_map(run)
     _kept(f"{run.version}-{FeatureMap.made_at(run.index):x}", request, response)
+
+
+def no_map(run: ServedRun) -> HTTPException:
+    """What is told where no map was made."""
+    return not_found(
+        f"'{run.name}' has no map yet: make one with 'semascope index {run.run.folder} --map', then try again"
+    )
 
 
 def _kept(version: str, request: Request, response: Response) -> None:

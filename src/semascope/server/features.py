@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from semascope.features import Filter, Neighbour, Sort
+from semascope.features import Filter, Neighbour
+from semascope.runs import FeatureSort, ordered
 from semascope.server.parameters import Feature, Run, check_feature
 from semascope.server.problems import not_found, problems
 from semascope.server.shown import FeatureSummary, LogitToken, WrittenText, summaries, summary
@@ -50,11 +51,11 @@ class FeatureChoice(BaseModel):
 
     ``search``: those whose label or note has words that begin with each word of it, and those that fire on or promote a
     token in which each word occurs. ``sort``: with a minus, largest first; without it, the best matches of a search
-    come first, and otherwise the lowest ids.
+    come first, and otherwise the lowest ids. By a score, features without one come last.
     """
 
     search: str | None = Query(default=None, max_length=200)
-    sort: Sort | None = None
+    sort: FeatureSort | None = None
     alive: bool | None = Query(default=None, description="Only features that fire, or only those that never do.")
     labelled: bool | None = Query(default=None, description="Only features with a label, or only those without.")
     starred: bool | None = Query(default=None, description="Only features with a star, or only those without.")
@@ -90,7 +91,7 @@ def list_features(run: Run, choice: Annotated[FeatureChoice, Query()]) -> Featur
             choice.alive, choice.min_density, choice.max_density,
             among=None if wanted is None else sorted(wanted), apart_from=sorted(unwanted),
         ),
-        sort=choice.sort,
+        sort=ordered(run.run, choice.sort),
         search=choice.search,
         named=catalog.search(choice.search) if choice.search else (),
     )  # fmt: skip

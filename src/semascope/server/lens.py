@@ -6,44 +6,60 @@ T shown tokens, K activations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from semascope.runs import Reading, read, text_tokens
+from semascope.attribution import Prediction
+from semascope.runs import AttributedReading, Reading, read, read_for, text_tokens
 from semascope.server.parameters import Feature, Run
 from semascope.server.problems import problems
 from semascope.server.shown import ShownToken, shown_tokens
 from semascope.server.work import ModelWorker
-from semascope.text import Piece, pieces
+from semascope.text import Piece, pieces, token_text
 
 router = APIRouter(prefix="/runs/{run}", tags=["lens"], responses=problems(404, 413, 422, 429))
 
 MOST_TOKENS = 1024
+MOST_ATTRIBUTED_TOKENS = 512
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
-Order = Literal["activation", "rarity"]
+NextText = Annotated[str, Field(min_length=1, max_length=200)]
+Order = Literal["activation", "rarity", "attribution"]
 
 
 class LensText(BaseModel):
     """A text, of at most 1,024 tokens. ``features_per_token`` and ``features``: how many to tell of each and of all.
 
-    ``order``: the strongest first, by "activation" or by activation × rarity.
+    ``order``: the strongest first, by "activation", by activation × rarity, or by the size of the "attribution" to the
+    logit of the next token: how much more of it than of all tokens on average, or than of the ``baseline``. Then the
+    text has at most 512 tokens. ``target``: by default what the model finds likeliest; the first token counts.
     """
 
     text: Text
     features_per_token: int = Field(default=5, ge=1, le=20)
     features: int = Field(default=50, ge=1, le=200)
     order: Order = "activation"
+    target: NextText | None = None
+    baseline: NextText | None = None
+
+    @model_validator(mode="after")
+    def _a_question_is_whole(self) -> Self:
+        if self.target is not None and self.order != "attribution":
+            raise ValueError("a target is for the order 'attribution'")
+        if self.baseline is not None and self.target is None:
+            raise ValueError("a baseline is what a target is compared with: give one")
+        return self
 
 
 class Activation(BaseModel):
-    """A feature with its activation on a token."""
+    """A feature with its activation on a token, and its attribution there where that was asked for."""
 
     feature: int
     value: float
+    attribution: float | None = None
 
 
 class LensToken(BaseModel):
@@ -58,7 +74,7 @@ class LensFeature(BaseModel):
     """A feature that is active in the text: on which of its shown tokens, how strongly, and what it is called.
 
     ``maximum``: its largest activation in the index. ``rarity``: −ln of the share of tokens on which it fires there.
-    ``fires_on``: the tokens that make up most of its activation there.
+    ``fires_on``: the tokens that make up most of its activation there. ``attribution``: summed over the text.
     """
 
     feature: int
@@ -67,18 +83,40 @@ class LensFeature(BaseModel):
     maximum: float
     rarity: float
     total: float
+    attribution: float | None = None
     at: list[int]
     values: list[float]
 
 
+class PredictedToken(BaseModel):
+    """A token that may follow: its probability, and its rank among all, from 1."""
+
+    text: str
+    probability: float
+    rank: int
+
+
+class LensQuestion(BaseModel):
+    """What the features were attributed to: the logit ``difference`` of the ``target`` and the ``baseline``, or all
+    tokens on average. ``likely``: what the model would go on with.
+    """
+
+    target: PredictedToken
+    baseline: PredictedToken | None
+    difference: float
+    likely: list[PredictedToken]
+
+
 class Lens(BaseModel):
     """A text as the dictionary sees it. ``features``: first those of the whole text in order of their summed
-    activation (× rarity), ``n_first`` of them, then the others that some token names.
+    activation (× rarity), or of the size of their summed attribution to the ``question``, ``n_first`` of them, then the
+    others that some token names.
     """
 
     tokens: list[LensToken]
     features: list[LensFeature]
     n_first: int
+    question: LensQuestion | None = None
 
 
 class TryText(BaseModel):
@@ -121,19 +159,26 @@ def _reading(run: Run, text: str) -> Reading:
 
 
 def _lens(run: Run, asked: LensText) -> Lens:
-    reading = _reading(run, asked.text)
+    attributed = None
+    if asked.order == "attribution":
+        tokens = text_tokens(run.run, asked.text, most=MOST_ATTRIBUTED_TOKENS)
+        attributed = read_for(run.run, asked.text, tokens, asked.target, asked.baseline)
+    reading = attributed.reading if attributed else _reading(run, asked.text)
     shown = pieces(reading.tokens, run.run.tokenizer)
-    at_K, features_K, values_K = _by_piece(reading, shown)
+    at_K, features_K, values_K, attributions_K = _by_piece(reading, attributed, shown)
     used, column_K = np.unique(features_K, return_inverse=True)
     rarity_U = run.index.summary.rarity_F[used]
-    weight_K = values_K * rarity_U[column_K] if asked.order == "rarity" else values_K
+    weight_K = {"activation": values_K, "rarity": values_K * rarity_U[column_K], "attribution": attributions_K}[
+        asked.order
+    ]
 
     total_U = np.bincount(column_K, weight_K, minlength=len(used))
-    first = np.argsort(-total_U, kind="stable")[: asked.features].tolist()
+    first = np.argsort(-np.abs(total_U), kind="stable")[: asked.features].tolist()
     by_token: list[list[int]] = []
     for place in range(len(shown)):
         (here,) = np.nonzero(at_K == place)
-        by_token.append(here[np.argsort(-weight_K[here], kind="stable")][: asked.features_per_token].tolist())
+        strongest = here[np.argsort(-np.abs(weight_K[here]), kind="stable")]
+        by_token.append(strongest[: asked.features_per_token].tolist())
     named = dict.fromkeys([*first, *(int(column_K[entry]) for entries in by_token for entry in entries)])
 
     told = list(named)
@@ -151,6 +196,7 @@ def _lens(run: Run, asked: LensText) -> Lens:
                 maximum=statistics.maximum,
                 rarity=float(rarity_U[column]),
                 total=float(values_K[where].sum()),
+                attribution=float(attributions_K[where].sum()) if attributed else None,
                 at=at_K[where].tolist(),
                 values=values_K[where].tolist(),
             )
@@ -161,23 +207,47 @@ def _lens(run: Run, asked: LensText) -> Lens:
                 text=piece.text,
                 tokens=list(reading.tokens[piece.start : piece.stop]),
                 features=[
-                    Activation(feature=int(features_K[entry]), value=float(values_K[entry])) for entry in entries
+                    Activation(
+                        feature=int(features_K[entry]),
+                        value=float(values_K[entry]),
+                        attribution=float(attributions_K[entry]) if attributed else None,
+                    )
+                    for entry in entries
                 ],
             )
             for piece, entries in zip(shown, by_token, strict=True)
         ],
         features=features,
         n_first=len(first),
+        question=attributed and _question(run, attributed),
+    )
+
+
+def _question(run: Run, found: AttributedReading) -> LensQuestion:
+    def told(one: Prediction) -> PredictedToken:
+        text = token_text(one.token, run.run.tokenizer)
+        return PredictedToken(text=text, probability=one.probability, rank=one.rank)
+
+    return LensQuestion(
+        target=told(found.target),
+        baseline=found.baseline and told(found.baseline),
+        difference=found.difference,
+        likely=[told(one) for one in found.likely],
     )
 
 
 def _by_piece(
-    reading: Reading, shown: Sequence[Piece]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """The activations with shown tokens in place of tokens: place, feature, value, each feature once a place."""
+    reading: Reading, attributed: AttributedReading | None, shown: Sequence[Piece]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The activations with shown tokens in place of tokens, each feature once a place: place, feature, largest value,
+    summed attribution.
+    """
     piece_of_T = np.repeat(np.arange(len(shown)), [piece.stop - piece.start for piece in shown])
     places = np.stack([piece_of_T[reading.positions_K], reading.features_K])
     distinct, column_K = np.unique(places, axis=1, return_inverse=True)
-    values = np.zeros(distinct.shape[1])
-    np.maximum.at(values, column_K.reshape(-1), reading.values_K)
-    return distinct[0], distinct[1], values
+    column_K = column_K.reshape(-1)
+    values, attributions = np.zeros((2, distinct.shape[1]))
+    np.maximum.at(values, column_K, reading.values_K)
+    if attributed is not None:
+        np.add.at(attributions, column_K, attributed.attributions_K)
+    return distinct[0], distinct[1], values, attributions

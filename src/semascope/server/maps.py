@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from semascope.features import FeatureMap, Filter
-from semascope.server.caching import KEPT_WITH_THE_MAP
+from semascope.features import Filter
+from semascope.server.caching import KEPT_WITH_THE_MAP, no_map
 from semascope.server.parameters import Run
 from semascope.server.problems import problems
 
@@ -47,7 +47,8 @@ class NamesOnMap(BaseModel):
 @router.get("", dependencies=[KEPT_WITH_THE_MAP])
 def get_map(run: Run) -> PointsOfMap:
     """Every point of the map, and its regions; 404 when no map was made."""
-    found = FeatureMap.read(run.index)
+    if (found := run.map) is None:
+        raise no_map(run)
     x_n, y_n = found.positions_n2.astype(float).round(_DECIMALS).T
     return PointsOfMap(
         feature=found.features_n.tolist(),

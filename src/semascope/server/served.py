@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.catalog import Catalog
-from semascope.features import FeatureIndex
+from semascope.features import FeatureIndex, FeatureMap
 from semascope.runs import RunFolder
 
 
@@ -24,6 +24,7 @@ class ServedRun:
         self.name, self.run = name, run
         self.index: FeatureIndex = run.features
         self.catalog = Catalog.of_run(run.folder)
+        self._map: tuple[int, FeatureMap] | None = None
         self.version = _index_version(run.folder / "features" / "index.json")
 
     @cached_property
@@ -41,6 +42,16 @@ class ServedRun:
                 if score["concept"] not in named:
                     named.append(score["concept"])
         return found
+
+    @property
+    def map(self) -> FeatureMap | None:
+        """The map of its features, read again only when another was made; None where there is none."""
+        if not FeatureMap.exists(self.index):
+            return None
+        made_at = FeatureMap.made_at(self.index)
+        if self._map is None or self._map[0] != made_at:
+            self._map = made_at, FeatureMap.read(self.index)
+        return self._map[1]
 
     def close(self) -> None:
         """Let go of its files."""

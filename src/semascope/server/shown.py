@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from semascope.catalog import Entry, Written
 from semascope.features import Example, FeatureStatistics
+from semascope.runs import Scores
 from semascope.server.served import ServedRun
 from semascope.text import pieces
 
@@ -53,7 +54,11 @@ class LogitToken(BaseModel):
 
 
 class FeatureSummary(BaseModel):
-    """A feature in a list. ``concepts``: those that this feature tells best of all."""
+    """A feature in a list. ``concepts``: those that this feature tells best of all.
+
+    ``input_score`` and ``output_score``: whether what it promotes turns it on, and whether it makes the model say that;
+    None where `semascope calibrate RUN` has not measured them.
+    """
 
     feature: int
     label: WrittenText | None
@@ -65,10 +70,13 @@ class FeatureSummary(BaseModel):
     top_tokens: list[FiringToken]
     promoted: list[LogitToken]
     concepts: list[str]
+    input_score: Number
+    output_score: Number
 
 
 def summary(run: ServedRun, statistics: FeatureStatistics, entry: Entry) -> FeatureSummary:
     """One feature in short."""
+    scores = Scores.of(run.run)
     return FeatureSummary(
         feature=statistics.feature,
         label=WrittenText.of(entry.label),
@@ -80,6 +88,8 @@ def summary(run: ServedRun, statistics: FeatureStatistics, entry: Entry) -> Feat
         top_tokens=[FiringToken(token=one.token, text=one.text, share=one.weight) for one in statistics.top_tokens],
         promoted=[LogitToken(token=one.token, text=one.text, logit=one.weight) for one in statistics.promoted],
         concepts=list(run.concepts.get(statistics.feature, ())),
+        input_score=float(scores.input_F[statistics.feature]),
+        output_score=float(scores.output_F[statistics.feature]),
     )
 
 

@@ -15,10 +15,9 @@ from semascope.records import Intervention, Operation
 from semascope.server.lines import Lines, lines_of
 from semascope.server.parameters import Feature, Run, check_feature
 from semascope.server.problems import problems
-from semascope.server.served import ServedRun
 from semascope.server.shown import Number
 from semascope.server.work import ModelWorker
-from semascope.steering import Event, Sampling, SavedSteering, Written
+from semascope.steering import Event, Sampling, Written
 
 router = APIRouter(prefix="/runs/{run}", tags=["steering"], responses=problems(404, 422))
 
@@ -106,13 +105,13 @@ class SteeringEvent(BaseModel):
 @router.get("/steering")
 def get_steering(run: Run) -> Steerable:
     """How the model can be steered, and what is known already."""
-    return Steerable(chat=run.run.tokenizer.has_chat_template, calibrated=_saved(run).calibrated())
+    return Steerable(chat=run.run.tokenizer.has_chat_template, calibrated=run.run.saved_steering.calibrated())
 
 
 @router.get("/features/{feature}/calibration")
 def get_calibration(run: Run, feature: Feature) -> FeatureCalibration | None:
     """How far the feature can be turned up; null where that was not measured (`semascope calibrate RUN -f FEATURE`)."""
-    found = _saved(run).calibration(feature)
+    found = run.run.saved_steering.calibration(feature)
     try:
         return None if found is None else FeatureCalibration.model_validate(found)
     except ValidationError as error:
@@ -146,7 +145,3 @@ async def _told(events: AsyncGenerator[Event]) -> AsyncGenerator[SteeringEvent]:
             else:
                 told.ended = event.reason
             yield told
-
-
-def _saved(run: ServedRun) -> SavedSteering:
-    return SavedSteering(run.run.folder / "steering", run.index.n_features)

@@ -1,6 +1,7 @@
 """Steering: features turned up and down while a model writes, and how far that can go."""
 
-from semascope.steering.calibration import Calibration, CalibrationSettings, Level, calibrate
+from semascope.steering.calibration import Calibration, CalibrationSettings, Level, OnConcept, calibrate
+from semascope.steering.choosing import Tested
 from semascope.steering.edits import Edits
 from semascope.steering.events import Ended, Event, Row, Written, texts
 from semascope.steering.generation import Steering
@@ -21,10 +22,12 @@ __all__ = [
     "Ended",
     "Event",
     "Level",
+    "OnConcept",
     "Row",
     "Sampling",
     "SavedSteering",
     "Steering",
+    "Tested",
     "Written",
     "calibrate",
     "feature_scores",

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
-from scipy import stats
 from torch import Tensor
 
 from semascope import progress
+from semascope.concepts import ConceptProbe
 from semascope.errors import ConfigError
-from semascope.evaluation import interval
 from semascope.features import FeatureIndex
 from semascope.records import Intervention
+from semascope.steering.choosing import Choice, Tested, choose, likely
 from semascope.steering.controls import matched_features
 from semascope.steering.generation import Steering
 from semascope.steering.measures import OnText, OnWriting, on_text, on_writing
@@ -91,24 +90,33 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
-    """The echo of a strength on texts that did not choose it, with its 95 % interval by bootstrap over the texts, and
-    where that of a random feature lies (as in `Level`)."""
+class OnConcept:
+    """What steering does to a concept that labelled texts have, by a probe on raw activations (`ConceptProbe`).
 
-    echo: float
-    echo_interval: tuple[float, float]
-    controls: tuple[float, float]
+    ``probe_auc``: how well the probe tells texts that did not train it. ``scores`` of each strength, and where a random
+    feature's lies (``controls``, as in `Level`), ``untouched`` and ``asked``: means over what was written, 0 as in
+    labelled texts without the concept and 1 as in those with it. ``chosen``, ``tested``, ``recommended``: as in
+    `Calibration`, with this score for the echo.
+    """
+
+    name: str
+    probe_auc: float
+    untouched: float
+    asked: float
+    scores: tuple[float, ...]
+    controls: tuple[tuple[float, float], ...]
+    recommended: float | None
+    chosen: float | None
+    tested: Tested | None
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What is known about steering with a feature.
 
-    ``chosen``: the acceptable strength with the largest echo beyond that of random features on half of the texts, in
-    multiples of ``maximum``; ``tested``: what the other half says of it. ``recommended``: the same strength, or None
-    when the feature does not steer: when the damage is too large at all strengths, or its echo is not above where that
-    of random features lies. ``untouched``: echo, surprise and repetition of what the model writes by itself; ``asked``:
-    when it is asked to.
+    ``recommended``, ``chosen``, ``tested``: as in `Choice`, by the echo, in multiples of ``maximum``. ``untouched``:
+    echo, surprise and repetition of what the model writes by itself; ``asked``: when it is asked to. ``on_concept``:
+    where a concept was given.
     """
 
     feature: int
@@ -120,6 +128,7 @@ class Calibration:
     asked: Asked
     levels: tuple[Level, ...]
     controls: tuple[int, ...]
+    on_concept: OnConcept | None = None
     settings: CalibrationSettings = field(default_factory=CalibrationSettings)
 
     def as_json(self) -> dict[str, Any]:
@@ -135,11 +144,13 @@ def calibrate(
     settings: CalibrationSettings = CalibrationSettings(),
     *,
     about: str | None = None,
+    probe: ConceptProbe | None = None,
 ) -> Calibration:
     """Try a feature at several strengths on held-out windows and on neutral prompts.
 
-    ``about``: what the prompts of the control that asks name, by default the tokens on which the feature fires most.
-    Raises ConfigError for a feature that never fires or does not exist.
+    ``probe``: scores what is written for a concept too. ``about``: what the prompts of the control that asks name, by
+    default that concept, or else the tokens on which the feature fires most. Raises ConfigError for a feature that
+    never fires or does not exist.
     """
     steering.edits([[Intervention(feature, "clamp", settings.strengths[0])]])
     maximum = steering.maximum(feature)
@@ -150,37 +161,67 @@ def calibrate(
     sampling = Sampling(settings.tokens, settings.temperature, seed=settings.seed)
     statistics = index.statistics(feature)
     own_tokens = [token.token for token in statistics.promoted]
-    about = about or ", ".join(token.text.strip() for token in statistics.top_tokens[:_TOKENS_ASKED_FOR])
+    most_fired_on = ", ".join(token.text.strip() for token in statistics.top_tokens[:_TOKENS_ASKED_FOR])
+    about = about or (most_fired_on if probe is None else probe.name)
     norm = _median_norm(steering, windows_WT)
 
     with progress.task(f"Calibrate {feature}", total=2 + len(settings.strengths), unit="strengths") as shown:
-        untouched = on_writing(steering, feature, prompts, [[]], sampling)
+        untouched = on_writing(steering, feature, prompts, [[]], sampling, probe)
         shown.advance()
         asking = neutral_prompts(steering, settings.texts, about=about)
-        asked = on_writing(steering, feature, asking, [[]], sampling)
+        asked = on_writing(steering, feature, asking, [[]], sampling, probe)
         shown.advance()
         levels: list[Level] = []
-        echoes: list[Tensor] = []
+        written: list[OnWriting] = []
         for strength in settings.strengths:
             amount = strength * maximum
             variants = [[Intervention(one, "clamp", amount, in_maxima=False)] for one in (feature, *controls)]
             text = on_text(steering, windows_WT, variants, own_tokens)
-            writing = on_writing(steering, feature, prompts, variants, sampling)
+            writing = on_writing(steering, feature, prompts, variants, sampling, probe)
             levels.append(_level(strength, amount / norm, text, writing, untouched, settings))
-            echoes.append(writing.echo_VP)
+            written.append(writing)
             shown.advance()
-    chosen, tested = _test(levels, echoes, settings.seed)
+    by_echo = _chosen(levels, [writing.echo_VP for writing in written], settings.seed)
     return Calibration(
         feature=feature,
         maximum=maximum,
-        recommended=chosen if tested and tested.echo > tested.controls[1] else None,
-        chosen=chosen,
-        tested=tested,
+        recommended=by_echo.recommended,
+        chosen=by_echo.chosen,
+        tested=by_echo.tested,
         untouched=_means(untouched),
         asked=Asked(about, **_means(asked)),
         levels=tuple(levels),
         controls=tuple(controls),
+        on_concept=_on_concept(probe, levels, written, untouched, asked, settings.seed) if probe else None,
         settings=settings,
+    )
+
+
+def _chosen(levels: Sequence[Level], effects: Sequence[Tensor], seed: int) -> Choice:
+    pairs = zip(levels, effects, strict=True)
+    return choose([(level.strength, effect_VP) for level, effect_VP in pairs if level.acceptable], seed=seed)
+
+
+def _on_concept(
+    probe: ConceptProbe,
+    levels: Sequence[Level],
+    written: Sequence[OnWriting],
+    untouched: OnWriting,
+    asked: OnWriting,
+    seed: int,
+) -> OnConcept:
+    scores = [writing.concept_VP for writing in written]
+    choice = _chosen(levels, scores, seed)
+    return OnConcept(
+        name=probe.name,
+        probe_auc=probe.auc,
+        untouched=float(untouched.concept_VP.mean()),
+        asked=float(asked.concept_VP.mean()),
+        scores=tuple(float(score_VP[0].mean()) for score_VP in scores),
+        controls=tuple(likely(score_VP[1:].mean(dim=1)) for score_VP in scores),
+        recommended=choice.recommended,
+        chosen=choice.chosen,
+        tested=choice.tested,
     )
 
 
@@ -211,36 +252,14 @@ def _level(
         strength=strength,
         of_norm=of_norm,
         echo=float(echo_V[0]),
-        echo_controls=_likely(echo_V[1:]),
+        echo_controls=likely(echo_V[1:]),
         log_odds=float(log_odds_V[0]),
-        log_odds_controls=_likely(log_odds_V[1:]),
+        log_odds_controls=likely(log_odds_V[1:]),
         kl=float(kl_V[0]),
-        kl_controls=_likely(kl_V[1:]),
+        kl_controls=likely(kl_V[1:]),
         surprise=surprise,
         repetition=repetition,
         acceptable=float(kl_V[0]) <= settings.most_kl
         and surprise - float(untouched.surprise_VP.mean()) <= settings.most_surprise
         and repetition - float(untouched.repetition_VP.mean()) <= settings.most_repetition,
-    )
-
-
-def _likely(controls_C: Tensor) -> tuple[float, float]:
-    """The 95 % prediction interval for one more of C controls, by Student's t."""
-    n, mean = len(controls_C), float(controls_C.mean())
-    reach = float(stats.t.ppf(0.975, n - 1)) * float(controls_C.std()) * math.sqrt(1 + 1 / n)
-    return mean - reach, mean + reach
-
-
-def _test(levels: Sequence[Level], echoes: Sequence[Tensor], seed: int) -> tuple[float | None, Tested | None]:
-    """The strength that half of the texts choose, and what the other half says of it."""
-    acceptable = [(level, echo_VP) for level, echo_VP in zip(levels, echoes, strict=True) if level.acceptable]
-    if not acceptable:
-        return None, None
-    level, echo_VP = max(acceptable, key=lambda one: float(one[1][0, ::2].mean() - one[1][1:, ::2].mean()))
-    tested_VP = echo_VP[:, 1::2]
-    counted = torch.stack([tested_VP[0], torch.ones_like(tested_VP[0])], dim=1)
-    return level.strength, Tested(
-        echo=float(tested_VP[0].mean()),
-        echo_interval=interval(lambda sums: sums[:, 0] / sums[:, 1], counted, seed=seed),
-        controls=_likely(tested_VP[1:].mean(dim=1)),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semascope.concepts import ConceptProbe
 from semascope.records import Intervention
 from semascope.steering.events import Written
 from semascope.steering.generation import Steering
@@ -40,12 +41,14 @@ class OnWriting:
 
     ``echo_VP``: how strongly the feature fires when the untouched model reads what was written: its largest activation
     on it, in multiples of its maximum. ``surprise_VP``: the cross-entropy of what was written for the untouched model,
-    nats a token. ``repetition_VP``: the share of runs of 3 tokens that were there before in the text.
+    nats a token. ``repetition_VP``: the share of runs of 3 tokens that were there before in the text. ``concept_VP``:
+    how far it is about the concept of a probe, as the untouched model reads it; not a number without a probe.
     """
 
     echo_VP: Tensor
     surprise_VP: Tensor
     repetition_VP: Tensor
+    concept_VP: Tensor
 
 
 @torch.no_grad()
@@ -84,13 +87,14 @@ def on_writing(
     prompts: Sequence[Sequence[int]],
     variants: Sequence[Sequence[Intervention]],
     sampling: Sampling,
+    probe: ConceptProbe | None = None,
 ) -> OnWriting:
     """Let the model go on from prompts with each variant, a sample each, and read what it wrote without them."""
     written: dict[tuple[int, int], list[int]] = {}
     for event in steering.generate(prompts, *variants, sampling=sampling):
         if isinstance(event, Written):
             written.setdefault((event.row.variant, event.row.prompt), []).extend(event.tokens)
-    measured_VPC = torch.zeros(len(variants), len(prompts), 3)
+    measured_VPC = torch.zeros(len(variants), len(prompts), 4)
     by_lengths: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for (variant, prompt), tokens in written.items():
         by_lengths.setdefault((len(prompts[prompt]), len(tokens)), []).append((variant, prompt))
@@ -100,12 +104,12 @@ def on_writing(
             part = rows[first : first + at_once]
             tokens_RT = torch.tensor([[*prompts[prompt], *written[variant, prompt]] for variant, prompt in part])
             places = tuple(torch.tensor(part).T)
-            measured_VPC[places] = _read(steering, feature, tokens_RT.to(steering.model.device), start)
+            measured_VPC[places] = _read(steering, feature, tokens_RT.to(steering.model.device), start, probe)
     return OnWriting(*measured_VPC.unbind(dim=2))
 
 
-def _read(steering: Steering, feature: int, tokens_RT: Tensor, start: int) -> Tensor:
-    """[R, 3]: echo, surprise and repetition of texts that were written from position ``start`` on."""
+def _read(steering: Steering, feature: int, tokens_RT: Tensor, start: int, probe: ConceptProbe | None) -> Tensor:
+    """[R, 4]: echo, surprise, repetition and concept of texts that were written from position ``start`` on."""
     read: list[Tensor] = []
 
     def remember(x_RTD: Tensor) -> Tensor:
@@ -118,7 +122,12 @@ def _read(steering: Steering, feature: int, tokens_RT: Tensor, start: int) -> Te
     surprise_RT = F.cross_entropy(logits_RTV.transpose(1, 2), written_RT, reduction="none")
     repetition = torch.tensor([_repetition(tokens) for tokens in written_RT.tolist()])
     echo_R = values_RT.amax(dim=1).cpu() / steering.maximum(feature)
-    return torch.stack([echo_R, surprise_RT.mean(dim=1).cpu(), repetition], dim=1)
+    concept_R = torch.full_like(echo_R, torch.nan)
+    if probe is not None:
+        # Massive activations had no part in training the probe either.
+        read_RT1 = (x_RTD.norm(dim=2, keepdim=True) <= steering.massive_above).float()
+        concept_R = probe.score((x_RTD * read_RT1).sum(dim=1) / read_RT1.sum(dim=1).clamp_min(1)).cpu()
+    return torch.stack([echo_R, surprise_RT.mean(dim=1).cpu(), repetition, concept_R], dim=1)
 
 
 def _repetition(tokens: Sequence[int]) -> float:

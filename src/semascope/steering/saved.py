@@ -27,9 +27,14 @@ class SavedSteering:
     def __init__(self, folder: Path, n_features: int) -> None:
         self._folder, self._n_features = folder, n_features
 
+    @property
+    def scores_file(self) -> Path:
+        """Where the scores are, once some were measured."""
+        return self._folder / "scores.safetensors"
+
     def scores(self) -> tuple[Tensor, Tensor]:
         """Input and output scores, [F] each; not a number for features that were not scored."""
-        file = self._folder / "scores.safetensors"
+        file = self.scores_file
         if not file.exists():
             unknown_F = torch.full((self._n_features,), torch.nan)
             return unknown_F, unknown_F.clone()
@@ -43,7 +48,7 @@ class SavedSteering:
         input_F, output_F = self.scores()
         for feature, input_score, output_score in scores:
             input_F[feature], output_F[feature] = input_score, output_score
-        write_tensors(self._folder / "scores.safetensors", {"input_F": input_F, "output_F": output_F})
+        write_tensors(self.scores_file, {"input_F": input_F, "output_F": output_F})
 
     def calibration(self, feature: int) -> dict[str, Any] | None:
         """What was measured of a feature, as `Calibration` has it; None if nothing was."""

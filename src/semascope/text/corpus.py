@@ -54,6 +54,10 @@ class Corpus:
             ids &= {document.id for document in corpus}
         return [one for one in documents if one.id not in ids]
 
+    def labelled(self, others: Sequence[Document] = ()) -> list[Document]:
+        """Texts to measure concepts by: the held-out documents with labels, and ``others`` that were not trained on."""
+        return [*(one for one in self.held_out() if one.labels), *self.not_trained_on(others)]
+
     def _part(self, *, held_out: bool) -> Iterator[Document]:
         config = self.config
         documents = read_documents(config.source, field=config.field, shuffle_seed=config.seed)

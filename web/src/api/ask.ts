@@ -1,5 +1,7 @@
 /** One question to the server, typed by its OpenAPI schema (schema.ts is generated from it). */
 
+import { live } from '../lib/site'
+import { fromFiles } from './files'
 import type { paths } from './schema'
 
 type Method = 'get' | 'put' | 'post' | 'delete'
@@ -35,7 +37,10 @@ export async function ask<M extends Method, P extends Route<M>>(
   route: P,
   asked: Asked<Operation<P, M>>,
 ): Promise<Answer<Operation<P, M>>> {
-  return (await (await answered(method, route, asked)).json()) as Answer<Operation<P, M>>
+  const found = live
+    ? (await answered(method, route, asked)).json()
+    : fromFiles(route, asked.query ?? {}, (one) => filled(one, asked.path ?? {}), async (file) => (await fetched(file)).json())
+  return (await found) as Answer<Operation<P, M>>
 }
 
 /** The lines of an answer as they come. Raises as `ask` does, and Problem where the answer breaks off. */
@@ -65,12 +70,21 @@ async function answered<O>(method: Method, route: string, { path, query, body, s
     request.body = JSON.stringify(body)
     request.headers = { 'Content-Type': 'application/json' }
   }
+  return fetched(filled(route, path ?? {}) + words(query ?? {}), request)
+}
+
+async function fetched(address: string, request: RequestInit = {}): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(filled(route, path ?? {}) + words(query ?? {}), request)
+    response = await fetch(address, request)
   } catch (error) {
-    if (signal?.aborted) throw error
-    throw new Problem('The server does not answer. See whether “semascope serve” still runs, then try again.', 0)
+    if (request.signal?.aborted) throw error
+    throw new Problem(
+      live
+        ? 'The server does not answer. See whether “semascope serve” still runs, then try again.'
+        : 'This cannot be fetched. See whether you are online, then try again.',
+      0,
+    )
   }
   if (response.ok) return response
   const told: unknown = await response.json().catch(() => undefined)

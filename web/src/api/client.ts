@@ -23,6 +23,10 @@ export const detail = (run: string, feature: number, signal?: AbortSignal) =>
 export const contexts = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/contexts`, { path: { run, feature }, query: { width }, signal })
 
+/** Its few strongest contexts, a line each. */
+export const peaks = (run: string, feature: number, n: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/contexts`, { path: { run, feature }, query: { width: 'narrow', n }, signal })
+
 export const intervals = (run: string, feature: number, width: Width, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/intervals`, { path: { run, feature }, query: { width }, signal })
 
@@ -31,6 +35,10 @@ export const together = (run: string, feature: number, signal?: AbortSignal) =>
 
 export const sources = (run: string, feature: number, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/sources`, { path: { run, feature }, signal })
+
+/** The features around one, as points. */
+export const around = (run: string, feature: number, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/around`, { path: { run, feature }, signal })
 
 /** The document around a context. */
 export function document(run: string, feature: number, context: Context, signal?: AbortSignal) {
@@ -48,11 +56,18 @@ export function write(kind: 'label' | 'note', run: string, feature: number, text
   return text.trim() ? ask('put', `${FEATURE}/${kind}`, { path, body: { text } }) : ask('delete', `${FEATURE}/${kind}`, { path })
 }
 
-export type Order = 'activation' | 'rarity'
+export type Order = 'activation' | 'rarity' | 'attribution'
 
-/** For every token of a text its strongest features, and for the whole text those that matter. */
-export const lens = (run: string, text: string, order: Order, signal?: AbortSignal) =>
-  ask('post', `${RUN}/lens`, { path: { run }, body: { text, order, features: LENS_FEATURES, features_per_token: 8 }, signal })
+/**
+ * For every token of a text its strongest features, and for the whole text those that matter; for the order by
+ * attribution perhaps to which next token, and rather than which.
+ */
+export function lens(run: string, text: string, order: Order, target: string, baseline: string, signal?: AbortSignal) {
+  const next = order === 'attribution' && target ? { target, baseline: baseline || null } : {}
+  return ask('post', `${RUN}/lens`, {
+    path: { run }, body: { text, order, ...next, features: LENS_FEATURES, features_per_token: 8 }, signal,
+  })
+}
 
 /** Every point of the map; the browser asks whether it is still the same, and fetches it once. */
 export const map = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/map`, { path: { run }, signal })
@@ -92,3 +107,23 @@ export const concepts = (run: string, signal?: AbortSignal) => ask('get', `${RUN
 
 /** Which names have a feature, in all served runs. */
 export const completeness = (signal?: AbortSignal) => ask('get', '/api/completeness', { signal })
+
+/** The served runs that this one can be compared with. */
+export const comparable = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/comparable`, { path: { run }, signal })
+
+const COMPARED = '/api/runs/{run}/compared/{other}'
+
+export type Threshold = number | null
+
+export const compared = (run: string, other: string, threshold: Threshold, signal?: AbortSignal) =>
+  ask('get', COMPARED, { path: { run, other }, query: { threshold }, signal })
+
+export type ComparedChoice = Query<'/api/runs/{run}/compared/{other}/features'>
+
+/** Features of the first run that split, are alone, or are shared. */
+export const comparedFeatures = (run: string, other: string, query: ComparedChoice, signal?: AbortSignal) =>
+  ask('get', `${COMPARED}/features`, { path: { run, other }, query, signal })
+
+/** The counterparts and children in another run of a feature. */
+export const family = (run: string, feature: number, other: string, threshold: Threshold, signal?: AbortSignal) =>
+  ask('get', `${FEATURE}/counterparts/{other}`, { path: { run, feature, other }, query: { threshold }, signal })

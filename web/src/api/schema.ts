@@ -86,6 +86,68 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/comparable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Comparable
+         * @description The served runs that a run can be compared with, those with which it was first.
+         */
+        get: operations["list_comparable"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/compared/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Comparison
+         * @description Two runs beside each other.
+         */
+        get: operations["get_comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/compared/{other}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Compared
+         * @description Features of the first run: those that split, those that the other does not have, or those that both have.
+         *
+         *     Without ``sort`` the most children, the least like anything, or the most alike come first.
+         */
+        get: operations["list_compared"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/concepts": {
         parameters: {
             query?: never;
@@ -166,6 +228,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/runs/{run}/features/{feature}/around": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Around
+         * @description The 30 nearest on the map; where there is none, the neighbours, laid out by the cosines between them.
+         */
+        get: operations["get_around"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/runs/{run}/features/{feature}/calibration": {
         parameters: {
             query?: never;
@@ -198,6 +280,26 @@ export interface paths {
          * @description The windows in which a feature is strongest, near-duplicates folded; ``width``: how much text around the peak.
          */
         get: operations["list_contexts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/runs/{run}/features/{feature}/counterparts/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Family
+         * @description A feature's counterparts in another run, and its children there.
+         */
+        get: operations["get_family"];
         put?: never;
         post?: never;
         delete?: never;
@@ -554,9 +656,11 @@ export interface components {
     schemas: {
         /**
          * Activation
-         * @description A feature with its activation on a token.
+         * @description A feature with its activation on a token, and its attribution there where that was asked for.
          */
         Activation: {
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Value */
@@ -694,6 +798,104 @@ export interface components {
             n_together: number;
             /** Phi */
             phi: number;
+        };
+        /**
+         * ComparableRun
+         * @description A served run of the same model and site; ``command``: what makes the comparison, null where it was made.
+         */
+        ComparableRun: {
+            /** Command */
+            command: string | null;
+            /** N Features */
+            n_features: number;
+            /** Name */
+            name: string;
+            /** Variant */
+            variant: string;
+        };
+        /**
+         * ComparedFeature
+         * @description A feature with the one of the other dictionary that is nearest to it, and how many children it has there.
+         */
+        ComparedFeature: {
+            /** Best */
+            best: number;
+            /** Concepts */
+            concepts: string[];
+            /** Cosine */
+            cosine: number;
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Input Score */
+            input_score: number | null;
+            label: components["schemas"]["WrittenText"] | null;
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** N Children */
+            n_children: number;
+            /** Output Score */
+            output_score: number | null;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Starred */
+            starred: boolean;
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
+        };
+        /**
+         * ComparedFeatures
+         * @description A part of a list of features; ``total``: how many the whole list has.
+         */
+        ComparedFeatures: {
+            /** Features */
+            features: components["schemas"]["ComparedFeature"][];
+            /** Total */
+            total: number;
+        };
+        /**
+         * ComparedRuns
+         * @description Two dictionaries, ``here`` and ``there``.
+         *
+         *     ``threshold``: the cosine from which on features are counterparts; ``chance``: what 99 % of random directions do not
+         *     reach. ``same_text``: whether both were indexed on the same tokens.
+         */
+        ComparedRuns: {
+            /** Chance */
+            chance: number;
+            here: components["schemas"]["ComparedSide"];
+            /** Same Text */
+            same_text: boolean;
+            there: components["schemas"]["ComparedSide"];
+            /** Threshold */
+            threshold: number;
+        };
+        /**
+         * ComparedSide
+         * @description One of two dictionaries.
+         *
+         *     Of the features that fire, ``n_shared`` are the best counterpart of their best counterpart, ``n_split`` are that of
+         *     several features of the other, and ``n_alone`` have none. ``cosines``: how many have a best cosine in each of equal
+         *     intervals from 0 to 1.
+         */
+        ComparedSide: {
+            /** Cosines */
+            cosines: number[];
+            /** N Alone */
+            n_alone: number;
+            /** N Features */
+            n_features: number;
+            /** N Firing */
+            n_firing: number;
+            /** N Shared */
+            n_shared: number;
+            /** N Split */
+            n_split: number;
         };
         /**
          * Concept
@@ -859,6 +1061,8 @@ export interface components {
             feature: number;
             /** Histogram */
             histogram: number[];
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Lists */
             lists: string[];
@@ -871,6 +1075,8 @@ export interface components {
             /** Neighbours */
             neighbours: components["schemas"]["NearFeature"][];
             note: components["schemas"]["WrittenText"] | null;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Quantiles */
@@ -883,6 +1089,23 @@ export interface components {
             top_tokens: components["schemas"]["FiringToken"][];
         };
         /**
+         * FeatureFamily
+         * @description A feature in the other dictionary, the nearest first.
+         *
+         *     ``counterparts``: those of near directions or that fire together with it, also when their cosine is below the
+         *     threshold. ``children``: all features there whose best counterpart it is.
+         */
+        FeatureFamily: {
+            /** Children */
+            children: components["schemas"]["ShownCounterpart"][];
+            /** Counterparts */
+            counterparts: components["schemas"]["ShownCounterpart"][];
+            /** Same Text */
+            same_text: boolean;
+            /** Threshold */
+            threshold: number;
+        };
+        /**
          * FeaturePage
          * @description A part of a list of features; ``total``: how many the whole list has.
          */
@@ -893,8 +1116,24 @@ export interface components {
             total: number;
         };
         /**
+         * FeaturesAround
+         * @description A feature, in the middle and first, and others. ``by``: the nearest on the map, or its neighbours by cosine.
+         */
+        FeaturesAround: {
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "map" | "cosine";
+            /** Points */
+            points: components["schemas"]["PointAround"][];
+        };
+        /**
          * FeatureSummary
          * @description A feature in a list. ``concepts``: those that this feature tells best of all.
+         *
+         *     ``input_score`` and ``output_score``: whether what it promotes turns it on, and whether it makes the model say that;
+         *     None where `semascope calibrate RUN` has not measured them.
          */
         FeatureSummary: {
             /** Concepts */
@@ -903,6 +1142,8 @@ export interface components {
             density: number;
             /** Feature */
             feature: number;
+            /** Input Score */
+            input_score: number | null;
             label: components["schemas"]["WrittenText"] | null;
             /** Maximum */
             maximum: number;
@@ -910,6 +1151,8 @@ export interface components {
             mean: number;
             /** N Active */
             n_active: number;
+            /** Output Score */
+            output_score: number | null;
             /** Promoted */
             promoted: components["schemas"]["LogitToken"][];
             /** Starred */
@@ -989,13 +1232,15 @@ export interface components {
         /**
          * Lens
          * @description A text as the dictionary sees it. ``features``: first those of the whole text in order of their summed
-         *     activation (× rarity), ``n_first`` of them, then the others that some token names.
+         *     activation (× rarity), or of the size of their summed attribution to the ``question``, ``n_first`` of them, then the
+         *     others that some token names.
          */
         Lens: {
             /** Features */
             features: components["schemas"]["LensFeature"][];
             /** N First */
             n_first: number;
+            question?: components["schemas"]["LensQuestion"] | null;
             /** Tokens */
             tokens: components["schemas"]["LensToken"][];
         };
@@ -1004,11 +1249,13 @@ export interface components {
          * @description A feature that is active in the text: on which of its shown tokens, how strongly, and what it is called.
          *
          *     ``maximum``: its largest activation in the index. ``rarity``: −ln of the share of tokens on which it fires there.
-         *     ``fires_on``: the tokens that make up most of its activation there.
+         *     ``fires_on``: the tokens that make up most of its activation there. ``attribution``: summed over the text.
          */
         LensFeature: {
             /** At */
             at: number[];
+            /** Attribution */
+            attribution?: number | null;
             /** Feature */
             feature: number;
             /** Fires On */
@@ -1025,12 +1272,29 @@ export interface components {
             values: number[];
         };
         /**
+         * LensQuestion
+         * @description What the features were attributed to: the logit ``difference`` of the ``target`` and the ``baseline``, or all
+         *     tokens on average. ``likely``: what the model would go on with.
+         */
+        LensQuestion: {
+            baseline: components["schemas"]["PredictedToken"] | null;
+            /** Difference */
+            difference: number;
+            /** Likely */
+            likely: components["schemas"]["PredictedToken"][];
+            target: components["schemas"]["PredictedToken"];
+        };
+        /**
          * LensText
          * @description A text, of at most 1,024 tokens. ``features_per_token`` and ``features``: how many to tell of each and of all.
          *
-         *     ``order``: the strongest first, by "activation" or by activation × rarity.
+         *     ``order``: the strongest first, by "activation", by activation × rarity, or by the size of the "attribution" to the
+         *     logit of the next token: how much more of it than of all tokens on average, or than of the ``baseline``. Then the
+         *     text has at most 512 tokens. ``target``: by default what the model finds likeliest; the first token counts.
          */
         LensText: {
+            /** Baseline */
+            baseline?: string | null;
             /**
              * Features
              * @default 50
@@ -1046,7 +1310,9 @@ export interface components {
              * @default activation
              * @enum {string}
              */
-            order: "activation" | "rarity";
+            order: "activation" | "rarity" | "attribution";
+            /** Target */
+            target?: string | null;
             /** Text */
             text: string;
         };
@@ -1143,6 +1409,22 @@ export interface components {
             text: string;
         };
         /**
+         * PointAround
+         * @description A feature at a place, from -1 to 1, y upwards; ``label`` is its text.
+         */
+        PointAround: {
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Label */
+            label: string | null;
+            /** X */
+            x: number;
+            /** Y */
+            y: number;
+        };
+        /**
          * PointsOfMap
          * @description The map in columns of equal length, one entry a feature; positions from -1 to 1, y upwards.
          */
@@ -1157,6 +1439,18 @@ export interface components {
             x: number[];
             /** Y */
             y: number[];
+        };
+        /**
+         * PredictedToken
+         * @description A token that may follow: its probability, and its rank among all, from 1.
+         */
+        PredictedToken: {
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
+            /** Text */
+            text: string;
         };
         /**
          * PresentName
@@ -1355,6 +1649,44 @@ export interface components {
             value: number;
             /** Window */
             window: number;
+        };
+        /**
+         * ShownCounterpart
+         * @description A feature of the other dictionary that is like the one at hand.
+         *
+         *     ``share``: of the tokens on which the feature at hand fires, on how many this one does; ``share_there`` the other
+         *     way round; null where the two were not indexed on the same tokens.
+         */
+        ShownCounterpart: {
+            /** Concepts */
+            concepts: string[];
+            /** Cosine */
+            cosine: number;
+            /** Density */
+            density: number;
+            /** Feature */
+            feature: number;
+            /** Input Score */
+            input_score: number | null;
+            label: components["schemas"]["WrittenText"] | null;
+            /** Maximum */
+            maximum: number;
+            /** Mean */
+            mean: number;
+            /** N Active */
+            n_active: number;
+            /** Output Score */
+            output_score: number | null;
+            /** Promoted */
+            promoted: components["schemas"]["LogitToken"][];
+            /** Share */
+            share: number | null;
+            /** Share There */
+            share_there: number | null;
+            /** Starred */
+            starred: boolean;
+            /** Top Tokens */
+            top_tokens: components["schemas"]["FiringToken"][];
         };
         /**
          * ShownInterval
@@ -1774,6 +2106,143 @@ export interface operations {
             };
         };
     };
+    list_comparable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparableRun"][];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_comparison: {
+        parameters: {
+            query?: {
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedRuns"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_compared: {
+        parameters: {
+            query?: {
+                kind?: "split" | "alone" | "shared";
+                limit?: number;
+                offset?: number;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedFeatures"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_concepts: {
         parameters: {
             query?: never;
@@ -1880,7 +2349,7 @@ export interface operations {
                 /** @description Only the features on this list. */
                 on_list?: string | null;
                 search?: string | null;
-                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean") | null;
+                sort?: ("id" | "-id" | "density" | "-density" | "maximum" | "-maximum" | "mean" | "-mean" | "output-score" | "-output-score" | "input-score" | "-input-score") | null;
                 /** @description Only features with a star, or only those without. */
                 starred?: boolean | null;
             };
@@ -1943,6 +2412,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeatureDetail"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_around: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturesAround"];
                 };
             };
             /** @description Not Found */
@@ -2032,6 +2544,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ShownContext"][];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_family: {
+        parameters: {
+            query?: {
+                /** @description The cosine of counterparts; beyond chance without it. */
+                threshold?: number | null;
+            };
+            header?: never;
+            path: {
+                /** @description The id of a feature. */
+                feature: number;
+                /** @description The name of the run to compare with. */
+                other: string;
+                /** @description The name of a served run. */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureFamily"];
                 };
             };
             /** @description Not Found */

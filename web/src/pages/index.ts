@@ -2,7 +2,9 @@
 
 import type { Component } from 'svelte'
 import type { RunSummary } from '../api/types'
+import { copiedPages } from '../lib/site'
 import Attribution from './Attribution.svelte'
+import Compare from './Compare.svelte'
 import Completeness from './Completeness.svelte'
 import Concepts from './Concepts.svelte'
 import Feature from './Feature.svelte'
@@ -27,14 +29,17 @@ export interface Page {
   component: Component<PageProps>
 }
 
-export const pages: Page[] = [
+const all: Page[] = [
   { path: 'overview', title: 'Overview', key: 'o', component: Overview },
   { path: 'features', title: 'Features', key: 'f', component: Features },
   { path: 'lens', title: 'Prompt lens', key: 'l', component: Lens },
   { path: 'map', title: 'Map', key: 'm', component: FeatureMap },
+  { path: 'compare', title: 'Compare', key: 'c', component: Compare },
   { path: 'steer', title: 'Steer', key: 's', component: Steer },
   { path: 'attribution', title: 'Attribution', key: 'a', component: Attribution },
-  { path: 'concepts', title: 'Concepts', key: 'c', component: Concepts },
+  { path: 'concepts', title: 'Concepts', key: 'k', component: Concepts },
   { path: 'completeness', title: 'Completeness', within: 'concepts', key: 'p', component: Completeness },
   { path: 'feature', title: 'Feature', within: 'features', component: Feature },
 ]
+
+export const pages = all.filter((one) => copiedPages?.includes(one.path) ?? true)
