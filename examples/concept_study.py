@@ -1,11 +1,10 @@
-"""What do features do? Ten concepts of the paper's kinds, found, read, and turned up; and seven next tokens explained.
+"""What do features do? Ten concepts of the paper's kinds, found, read, and turned up.
 
     python examples/concept_study.py runs/demo --out study --accept-license AGPL-3.0-or-later
 
 For each concept: the feature that half of the labelled texts choose, its AUC on the other half beside a probe and
 random features, the contexts where it is strongest, and what three strengths of it do to what the model writes: how far
-it is about the concept by a probe on raw activations, how strongly the feature echoes, and the damage. Then the
-correlations of attribution and of activation with ablation, as in `attribution_study.py`.
+it is about the concept by a probe on raw activations, how strongly the feature echoes, and the damage.
 
 Everything measured is kept in study/study.json as it comes; interrupted, the same command goes on. At the end stand
 study/study.md, study/*.csv and study/*.svg. Concepts whose texts are under a licence that was not accepted are left
@@ -23,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from attribution_study import PROMPTS, Studied, code
-from attribution_study import study as attribution_study
+from attribution_study import code
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -85,16 +83,13 @@ def study(run: Run, file: Path, accepted: str | None, settings: Settings, names:
         "features": run.dictionary.features,
         "settings": asdict(settings) | {"of_norm": list(settings.of_norm)},
     }
-    kept: dict[str, Any] = read_json(file) if file.exists() else {**wanted, "concepts": {}, "attribution": []}
+    kept: dict[str, Any] = read_json(file) if file.exists() else {**wanted, "concepts": {}}
     if {name: kept[name] for name in wanted} != wanted:
         raise MismatchError(f"{file} is of another run or of other settings: choose another folder, or delete it")
     if missing := [name for name in names if name not in kept["concepts"]]:
         for name, found in _concepts(run, _readable(missing, accepted), accepted, settings):
             kept["concepts"][name] = found
             write_json(file, kept)
-    if not kept["attribution"]:
-        kept["attribution"] = [_agreement(run, one) for one in attribution_study(run, PROMPTS)]
-        write_json(file, kept)
     return kept
 
 
@@ -161,19 +156,6 @@ def _shown(one: Example, run: Run) -> dict[str, Any]:
     return {"activation": one.value, "before": before, "at": at, "after": after}
 
 
-def _agreement(run: Run, one: Studied) -> dict[str, Any]:
-    found = one.by_place
-    question, [first] = found.attribution.question, found.predictions(1)
-    return {
-        **asdict(one.prompt),
-        "logit_difference": found.attribution.parts.total,
-        "first_choice": token_text(first.token, run.tokenizer),
-        "rank": found.prediction(question.target).rank,
-        "by_attribution": found.of_attribution.as_json(),
-        "by_activation": found.of_activation.as_json(),
-    }
-
-
 def concept_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One for each concept: the feature, how well it tells the concept, and whether it steers."""
     rows: list[dict[str, Any]] = []
@@ -206,19 +188,6 @@ def steering_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "surprise": level["surprise"], "repeated": level["repetition"], "acceptable": level["acceptable"],
                 }
             )  # fmt: skip
-    return rows
-
-
-def attribution_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One for each prompt: how attribution and activation agree with ablation."""
-    rows: list[dict[str, Any]] = []
-    for one in kept["attribution"]:
-        row = {name: one[name] for name in ("kind", "text", "target", "baseline", "first_choice", "rank")}
-        row["logit_difference"] = one["logit_difference"]
-        for name in ("attribution", "activation"):
-            found = one[f"by_{name}"]
-            row |= {f"{name}_{key}": found[key] for key in ("pearson", "spearman", "shared_top", "compared")}
-        rows.append(row)
     return rows
 
 
@@ -257,17 +226,6 @@ def markdown(kept: Mapping[str, Any]) -> str:
                     f"{one['repeated']:.2f}", "" if one["acceptable"] else "damage",
                 ]
                 for one in steering_rows(kept)
-            ),
-        ),
-        *_table(
-            ["prompt", "target − baseline", "first choice", "difference", "attribution", "activation", "places"],
-            (
-                [
-                    code(one["text"]), f"{code(one['target'])} − {code(one['baseline'])}", code(one["first_choice"]),
-                    f"{one['logit_difference']:+.2f}", f"{one['attribution_pearson']:.2f}",
-                    f"{one['activation_pearson']:.2f}", f"{one['attribution_compared']}",
-                ]
-                for one in attribution_rows(kept)
             ),
         ),
     ]  # fmt: skip
@@ -318,26 +276,6 @@ def draw_steering(kept: Mapping[str, Any], file: Path) -> None:
     _save(figure, file)
 
 
-def draw_attribution(kept: Mapping[str, Any], file: Path) -> None:
-    """The correlations with ablation of each prompt, with their intervals."""
-    rows = kept["attribution"]
-    figure = Figure(figsize=(8, 0.42 * len(rows) + 1), layout="constrained")
-    panel: Axes = figure.subplots()
-    for name, color, shift in (("attribution", "#2563a8", -0.12), ("activation", "#b45f06", 0.12)):
-        for place, one in enumerate(rows):
-            found = one[f"by_{name}"]
-            if found["pearson_interval"]:
-                panel.plot(found["pearson_interval"], [place + shift] * 2, color=color, linewidth=1.5)
-            panel.plot(found["pearson"], place + shift, "o", color=color, label=None if place else name)
-    panel.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    panel.set_yticks(range(len(rows)), [one["kind"] for one in rows])
-    panel.invert_yaxis()
-    panel.set_xlabel("correlation with the effect of ablation")
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, loc="center left")
-    _save(figure, file)
-
-
 def _save(figure: Figure, file: Path) -> None:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "study", "font.family": "sans-serif"}):
         figure.savefig(file, metadata={"Date": None, "Creator": None})
@@ -350,9 +288,7 @@ def write(kept: Mapping[str, Any], out: Path) -> None:
     (out / "study.md").write_text(markdown(kept), encoding="utf-8")
     write_csv(concept_rows(kept), out / "concepts.csv")
     write_csv(steering_rows(kept), out / "steering.csv")
-    write_csv(attribution_rows(kept), out / "attribution.csv")
     draw_steering(kept, out / "steering.svg")
-    draw_attribution(kept, out / "attribution.svg")
 
 
 def main() -> None:

@@ -128,7 +128,6 @@ def test_the_concept_study_goes_on_and_hides_what_may_hurt(tmp_path: Path, monke
         )
     names = [f"{tmp_path / name}.yaml:a" for name in ("open", "hidden")]
     small = study.Settings(texts_each=8, context_tokens=24, of_norm=(0.2, 0.4), texts=4, tokens=4, controls=2)
-    monkeypatch.setattr(study, "attribution_study", lambda *_: [])
     file = tmp_path / "study.json"
     kept = study.study(run, file, None, small, names[:1])
     assert list(kept["concepts"]) == names[:1]
@@ -138,16 +137,10 @@ def test_the_concept_study_goes_on_and_hides_what_may_hurt(tmp_path: Path, monke
     assert [one["written"] is None for one in kept["concepts"].values()] == [False, True]
     with pytest.raises(MismatchError, match="other settings"):
         study.study(run, file, None, study.Settings(), names)
-    agreement = {"pearson": 0.5, "spearman": 0.4, "pearson_interval": [0.1, 0.9], "shared_top": 3, "compared": 20}
-    prompt = {"kind": "a kind", "text": "one|two", "target": "a", "baseline": "b", "first_choice": "a", "rank": 1}
-    both = {"by_attribution": agreement, "by_activation": agreement}
-    kept["attribution"] = [{**prompt, "logit_difference": 1.0, **both}]
     study.write(kept, tmp_path)
     written = (tmp_path / "study.md").read_text()
     assert "| The open one | " in written
-    assert "one\\|two" in written
     assert written.count("- by itself:") == 1
     rows = (tmp_path / "steering.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * 2
-    for name in ("steering", "attribution"):
-        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "steering.svg").read_text().startswith("<?xml")

@@ -149,9 +149,14 @@ def test_the_copy_is_listed_searched_and_read(page: Page, address: str) -> None:
 def test_links_lead_only_to_features_that_are_there(page: Page, address: str, run: Run) -> None:
     chosen = set(_chosen(run))
     page.goto(f"{address}#/mine/feature/{_chosen(run)[1]}")
-    neighbours = page.locator("aside section").filter(has_text="Neighbours")
+    neighbours = page.locator("aside section").filter(has=page.get_by_role("heading", name=re.compile("^Neighbours")))
     expect(neighbours.locator(".line")).to_have_count(10)
-    linked = {int(str(link.get_attribute("href")).rsplit("/", 1)[1]) for link in neighbours.get_by_role("link").all()}
+    linked, around = (
+        {int(str(link.get_attribute("href")).rsplit("/", 1)[1]) for link in part.get_by_role("link").all()}
+        for part in (neighbours, page.get_by_role("group", name="Features around this one"))
+    )
+    assert around
+    assert around < chosen
     statistics = run.features.statistics(_chosen(run)[1])
     assert linked == {one.feature for one in statistics.neighbours} & chosen
     page.goto(f"{address}#/mine/feature/{max(chosen)}")

@@ -1,5 +1,5 @@
-"""The run folder: what is in it (`folder`), its stages (`run`), several trained together (`together`) or compared, and
-what is asked of its model with a text (`reading`, `explaining`).
+"""The run folder: what is in it (`folder`), its stages (`run`), several trained together (`together`) or compared
+(`comparing`), and what is asked of its model with a text (`reading`, `attributing`, `explaining`).
 """
 
 from semascope.runs.attributing import AttributedReading, read_for

@@ -98,16 +98,6 @@ export const calibration = (run: string, feature: number, signal?: AbortSignal) 
 export const steer = (run: string, body: AskedText, signal: AbortSignal) =>
   lines('post', `${RUN}/steer`, { path: { run }, body, signal })
 
-/** Which features make the model say a token, as it is found out. */
-export const attribute = (run: string, body: AskedToken, signal: AbortSignal) =>
-  lines('post', `${RUN}/attribute`, { path: { run }, body, signal })
-
-/** Which concepts have a feature, and how to score those of other suites. */
-export const concepts = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/concepts`, { path: { run }, signal })
-
-/** Which names have a feature, in all served runs. */
-export const completeness = (signal?: AbortSignal) => ask('get', '/api/completeness', { signal })
-
 /** The served runs that this one can be compared with. */
 export const comparable = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/comparable`, { path: { run }, signal })
 
@@ -127,3 +117,12 @@ export const comparedFeatures = (run: string, other: string, query: ComparedChoi
 /** The counterparts and children in another run of a feature. */
 export const family = (run: string, feature: number, other: string, threshold: Threshold, signal?: AbortSignal) =>
   ask('get', `${FEATURE}/counterparts/{other}`, { path: { run, feature, other }, query: { threshold }, signal })
+/** Which features make the model say a token, as it is found out. */
+export const attribute = (run: string, body: AskedToken, signal: AbortSignal) =>
+  lines('post', `${RUN}/attribute`, { path: { run }, body, signal })
+
+/** Which concepts have a feature, and how to score those of other suites. */
+export const concepts = (run: string, signal?: AbortSignal) => ask('get', `${RUN}/concepts`, { path: { run }, signal })
+
+/** Which names have a feature, in all served runs. */
+export const completeness = (signal?: AbortSignal) => ask('get', '/api/completeness', { signal })
