@@ -93,7 +93,7 @@ def test_where_nothing_was_measured_the_command_is_told(open_page: Open) -> None
         "**/completeness", lambda route: route.fulfill(json={"kinds": [], "command": "semascope completeness X"})
     )
     page.keyboard.press("g")
-    page.keyboard.press("c")
+    page.keyboard.press("k")
     expect(page.locator("main")).to_contain_text("No concept was scored yet")
     expect(page.locator("main")).to_contain_text("semascope concepts X")
     page.keyboard.press("g")
