@@ -353,3 +353,23 @@ def test_the_commands(corpus: Path, tmp_path: Path) -> None:
     refused = runner.invoke(app, [*words[:7], "much", *words[8:]])
     assert refused.exit_code == 2
     assert "'much' is not a number above 0" in refused.output
+
+
+def test_the_law_of_the_documentation_is_that_of_its_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python benchmarks/laws.py` prints what belongs between the marks of docs/SCALING.md."""
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    import laws
+
+    kept = Law.read(laws.STUDY / "law.json")
+    document = (root / "docs/SCALING.md").read_text(encoding="utf-8")
+    between = document.partition("<!-- law: begin -->")[2].partition("<!-- law: end -->")[0]
+    assert between.strip() == "\n".join(laws.lines(kept))
+    assert kept.command
+    assert " ".join(kept.command.split()) in " ".join(document.replace("\\\n", " ").split())
+
+    [old] = kept.laws
+    again = law_at_l0(kept.points, asked_l0=32, budgets=kept.budgets, width=kept.width, batch_tokens=kept.batch_tokens)
+    for name, fit in again.named.items():
+        assert fit.exponent is not None
+        assert fit.exponent.value == pytest.approx(old.named[name].exponent.value, rel=1e-3), name
