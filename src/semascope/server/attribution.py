@@ -16,6 +16,7 @@ from semascope.server.lines import Lines, lines_of
 from semascope.server.parameters import Run
 from semascope.server.problems import problems
 from semascope.server.served import ServedRun
+from semascope.server.shown import NextToken
 from semascope.server.work import ModelWorker
 
 router = APIRouter(prefix="/runs/{run}", tags=["attribution"], responses=problems(404, 409, 413, 422, 429))
@@ -41,15 +42,6 @@ class AskedToken(BaseModel):
     ablations: int = Field(default=100, ge=0, le=2000)
     top: int = Field(default=20, ge=0, le=200)
     seed: int = Field(default=0, ge=0, lt=2**31)
-
-
-class NextToken(BaseModel):
-    """A token that may follow: its probability, and its rank among all, from 1."""
-
-    token: int
-    text: str
-    probability: float
-    rank: int
 
 
 class DifferenceParts(BaseModel):

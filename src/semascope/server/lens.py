@@ -17,7 +17,7 @@ from semascope.attribution import Prediction
 from semascope.runs import AttributedReading, Reading, read, read_for, text_tokens
 from semascope.server.parameters import Feature, Run
 from semascope.server.problems import problems
-from semascope.server.shown import ShownToken, shown_tokens
+from semascope.server.shown import NextToken, ShownToken, shown_tokens
 from semascope.server.work import ModelWorker
 from semascope.text import Piece, pieces, token_text
 
@@ -88,23 +88,15 @@ class LensFeature(BaseModel):
     values: list[float]
 
 
-class PredictedToken(BaseModel):
-    """A token that may follow: its probability, and its rank among all, from 1."""
-
-    text: str
-    probability: float
-    rank: int
-
-
 class LensQuestion(BaseModel):
     """What the features were attributed to: the logit ``difference`` of the ``target`` and the ``baseline``, or all
     tokens on average. ``likely``: what the model would go on with.
     """
 
-    target: PredictedToken
-    baseline: PredictedToken | None
+    target: NextToken
+    baseline: NextToken | None
     difference: float
-    likely: list[PredictedToken]
+    likely: list[NextToken]
 
 
 class Lens(BaseModel):
@@ -224,9 +216,9 @@ def _lens(run: Run, asked: LensText) -> Lens:
 
 
 def _question(run: Run, found: AttributedReading) -> LensQuestion:
-    def told(one: Prediction) -> PredictedToken:
+    def told(one: Prediction) -> NextToken:
         text = token_text(one.token, run.run.tokenizer)
-        return PredictedToken(text=text, probability=one.probability, rank=one.rank)
+        return NextToken(token=one.token, text=text, probability=one.probability, rank=one.rank)
 
     return LensQuestion(
         target=told(found.target),

@@ -99,6 +99,15 @@ def summaries(run: ServedRun, features: Sequence[FeatureStatistics]) -> list[Fea
     return [summary(run, one, entries[one.feature]) for one in features]
 
 
+class NextToken(BaseModel):
+    """A token that may follow: its probability, and its rank among all, from 1."""
+
+    token: int
+    text: str
+    probability: float
+    rank: int
+
+
 class ShownToken(BaseModel):
     """The shortest run of tokens that reads as text: nearly always one, several where they share a character.
 

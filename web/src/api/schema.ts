@@ -1277,12 +1277,12 @@ export interface components {
          *     tokens on average. ``likely``: what the model would go on with.
          */
         LensQuestion: {
-            baseline: components["schemas"]["PredictedToken"] | null;
+            baseline: components["schemas"]["NextToken"] | null;
             /** Difference */
             difference: number;
             /** Likely */
-            likely: components["schemas"]["PredictedToken"][];
-            target: components["schemas"]["PredictedToken"];
+            likely: components["schemas"]["NextToken"][];
+            target: components["schemas"]["NextToken"];
         };
         /**
          * LensText
@@ -1401,6 +1401,20 @@ export interface components {
             label: string | null;
         };
         /**
+         * NextToken
+         * @description A token that may follow: its probability, and its rank among all, from 1.
+         */
+        NextToken: {
+            /** Probability */
+            probability: number;
+            /** Rank */
+            rank: number;
+            /** Text */
+            text: string;
+            /** Token */
+            token: number;
+        };
+        /**
          * NoteText
          * @description A note, as long as a page or two.
          */
@@ -1439,18 +1453,6 @@ export interface components {
             x: number[];
             /** Y */
             y: number[];
-        };
-        /**
-         * PredictedToken
-         * @description A token that may follow: its probability, and its rank among all, from 1.
-         */
-        PredictedToken: {
-            /** Probability */
-            probability: number;
-            /** Rank */
-            rank: number;
-            /** Text */
-            text: string;
         };
         /**
          * PresentName
