@@ -118,6 +118,8 @@ def opening(browser: Browser, address: str) -> Iterator[Open]:
 
 def violations(page: Page) -> list[tuple[str, str]]:
     """What axe finds inaccessible, with the first piece of the page where it does; the page bypasses its policy."""
+    # What comes into sight is faint at first.
+    expect(page.get_by_text("Loading …")).to_have_count(0)
     page.evaluate((ROOT / "web/node_modules/axe-core/axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate(f"axe.run({{ exclude: {MORE_OF_THE_SAME} }}, {{ runOnly: {RULES} }})")
     return [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]]

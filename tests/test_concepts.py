@@ -160,5 +160,5 @@ def test_a_damaged_suite_is_named_with_its_place(tmp_path: Path, content: str, m
     file.write_text(content)
     with pytest.raises(DataError, match=message):
         read_suite(str(file))
-    with pytest.raises(DataError, match="there is no suite 'nothing': choose one of bias, danger, demo"):
+    with pytest.raises(DataError, match=r"there is no suite 'nothing': choose one of .*bias, .*danger, demo"):
         read_suite("nothing")

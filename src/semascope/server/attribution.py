@@ -102,7 +102,7 @@ class AblationAgreement(BaseModel):
     """
 
     pearson: float | None
-    pearson_interval: tuple[float, float] | None
+    pearson_interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None
     spearman: float | None
     top: int
     shared_top: int | None

@@ -1948,10 +1948,7 @@ export interface operations {
                                 /** Pearson */
                                 pearson: number | null;
                                 /** Pearson Interval */
-                                pearson_interval: [
-                                    number,
-                                    number
-                                ] | null;
+                                pearson_interval: number[] | null;
                                 /** Shared Top */
                                 shared_top: number | null;
                                 /** Spearman */
@@ -1969,10 +1966,7 @@ export interface operations {
                                 /** Pearson */
                                 pearson: number | null;
                                 /** Pearson Interval */
-                                pearson_interval: [
-                                    number,
-                                    number
-                                ] | null;
+                                pearson_interval: number[] | null;
                                 /** Shared Top */
                                 shared_top: number | null;
                                 /** Spearman */
