@@ -78,8 +78,8 @@ def markdown(studied: Sequence[Studied], tokenizer: Tokenizer, index: FeatureInd
     lines.append("|---" * 7 + "|")
     for number, one in enumerate(studied, 1):
         found = one.by_place
-        question, [first] = found.attribution.question, found.predictions(1)
-        ranks = [found.prediction(token) for token in (question.target, question.baseline or 0)]
+        question, [first] = found.attribution.question, found.attribution.predictions(1)
+        ranks = [found.attribution.prediction(token) for token in (question.target, question.baseline or 0)]
         cells = [
             f"{number}, {one.prompt.kind}", code(one.prompt.text),
             f"{code(one.prompt.target)} − {code(one.prompt.baseline)}",

@@ -206,7 +206,7 @@ def test_an_explanation_puts_it_together(tiny: HuggingFaceModel) -> None:
     sae = dictionary()
     found = explain(tiny, SITE, sae, QUESTION, by="feature", ablations=1000)
     probabilities_V = tiny.logits(QUESTION.tokens_T[None])[0, -1].softmax(dim=0)
-    first = found.predictions()[0]
+    first = found.attribution.predictions()[0]
     assert (first.token, first.rank) == (int(probabilities_V.argmax()), 1)
     assert first.probability == pytest.approx(probabilities_V.max().item(), rel=1e-4)
     plain = found.as_json(tiny.tokenizer)

@@ -26,15 +26,6 @@ from semascope.text import Tokenizer, token_text
 By = Literal["place", "feature"]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A token that may follow: its probability, and its rank among all, from 1."""
-
-    token: int
-    probability: float
-    rank: int
-
-
 @dataclass(frozen=True)
 class Explanation:
     """The contributions to a logit difference, each of a feature at a place or ``by`` feature, and their ablation."""
@@ -58,22 +49,13 @@ class Explanation:
         compared_M = self.ablated.compared_M
         return agreement(predicted_N[compared_M], self.ablated.effects_N[compared_M], complete=self.ablated.complete)
 
-    def predictions(self, n: int = 5) -> list[Prediction]:
-        """The model's own most likely next tokens."""
-        return [self.prediction(token) for token in self.attribution.logits_V.topk(n).indices.tolist()]
-
-    def prediction(self, token: int) -> Prediction:
-        """What the model gives one token."""
-        logits_V = self.attribution.logits_V
-        return Prediction(token, logits_V.softmax(dim=0)[token].item(), int((logits_V > logits_V[token]).sum()) + 1)
-
     def as_json(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """Plain values, with all contributions, the largest attribution first."""
         found, question, n = self.attribution, self.attribution.question, len(self.contributions)
         texts = [token_text(token, tokenizer) for token in question.prompt]
 
         def shown(token: int | None) -> dict[str, Any] | None:
-            return None if token is None else {"text": token_text(token, tokenizer), **asdict(self.prediction(token))}
+            return None if token is None else {"text": token_text(token, tokenizer), **asdict(found.prediction(token))}
 
         c = self.contributions
         columns = zip(
@@ -85,7 +67,7 @@ class Explanation:
             "left_out_positions": (~found.kept_T).nonzero()[:, 0].tolist(),
             "target": shown(question.target),
             "baseline": shown(question.baseline),
-            "predictions": [shown(one.token) for one in self.predictions()],
+            "predictions": [shown(one.token) for one in found.predictions()],
             "logit_difference": found.parts.total,
             "parts": asdict(found.parts),
             "by": self.by,

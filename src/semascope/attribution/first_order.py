@@ -47,6 +47,15 @@ class Parts:
         return self.features + self.bias + self.skip + self.error + self.left_out + self.rest
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A token that may follow: its probability, and its rank among all, from 1."""
+
+    token: int
+    probability: float
+    rank: int
+
+
 @dataclass(frozen=True)
 class Attribution:
     """The active features of a prompt with their attributions, and what is left.
@@ -67,6 +76,15 @@ class Attribution:
     kept_T: Tensor
     logits_V: Tensor
     parts: Parts
+
+    def predictions(self, n: int = 5) -> list[Prediction]:
+        """The model's own most likely next tokens."""
+        return [self.prediction(token) for token in self.logits_V.topk(n).indices.tolist()]
+
+    def prediction(self, token: int) -> Prediction:
+        """What the model gives one token."""
+        logits_V = self.logits_V
+        return Prediction(token, logits_V.softmax(dim=0)[token].item(), int((logits_V > logits_V[token]).sum()) + 1)
 
     def by_place(self) -> Contributions:
         """Each feature at each position by itself."""

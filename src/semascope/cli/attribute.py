@@ -90,14 +90,14 @@ def _print_predictions(explanation: Explanation, tokenizer: Tokenizer) -> None:
     def shown(token: int) -> str:
         return f"[bold]{escape(repr(token_text(token, tokenizer)))}[/]"
 
-    likely = "  ".join(f"{shown(one.token)} {one.probability:.1%}" for one in explanation.predictions())
+    likely = "  ".join(f"{shown(one.token)} {one.probability:.1%}" for one in explanation.attribution.predictions())
     console.print(f"The model goes on with  {likely}", soft_wrap=True)
     question = explanation.attribution.question
     for role, token in (("Target", question.target), ("Baseline", question.baseline)):
         if token is None:
             console.print(f"{role:<9} the mean logit of all tokens")
         else:
-            one = explanation.prediction(token)
+            one = explanation.attribution.prediction(token)
             console.print(f"{role:<9} {shown(token)} {one.probability:.2%}, its choice number {one.rank:,}")
 
 

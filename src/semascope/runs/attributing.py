@@ -63,16 +63,11 @@ def read_for(
         for part_K in (found.positions_K - 1, found.features_K, found.activations_K, found.attributions_K)
     )
     order = np.lexsort((features_K, -values_K, positions_K))
-    p_V = found.logits_V.softmax(dim=0)
-
-    def told(token: int) -> Prediction:
-        return Prediction(token, float(p_V[token]), int((p_V > p_V[token]).sum()) + 1)
-
     return AttributedReading(
         Reading(tokens, positions_K[order], features_K[order], values_K[order]),
         attributions_K[order],
         difference=found.parts.total,
-        target=told(question.target),
-        baseline=None if question.baseline is None else told(question.baseline),
-        likely=tuple(told(token) for token in p_V.topk(_LIKELY).indices.tolist()),
+        target=found.prediction(question.target),
+        baseline=None if question.baseline is None else found.prediction(question.baseline),
+        likely=tuple(found.predictions(_LIKELY)),
     )

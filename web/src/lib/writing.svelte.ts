@@ -2,6 +2,7 @@
 
 import * as api from '../api/client'
 import type { AskedText } from '../api/types'
+import { Streamed } from './streamed.svelte'
 
 export interface Written {
   text: string
@@ -13,36 +14,19 @@ export interface Pair {
   steered: Written
 }
 
-export class Writing {
+export class Writing extends Streamed {
   pairs = $state<Pair[]>([])
-  error = $state.raw<Error>()
-  /** Whether texts are being written. */
-  runs = $state(false)
-  #cancel = new AbortController()
 
   /** Write anew, in place of what was written. */
-  async start(run: string, asked: AskedText): Promise<void> {
-    this.stop()
-    const cancel = (this.#cancel = new AbortController())
+  start(run: string, asked: AskedText): Promise<void> {
     const nothing = (): Written => ({ text: '', ended: null })
     this.pairs = Array.from({ length: asked.samples ?? 1 }, () => ({ normal: nothing(), steered: nothing() }))
-    this.error = undefined
-    this.runs = true
-    try {
-      for await (const event of api.steer(run, asked, cancel.signal)) {
+    return this.follow(async (signal) => {
+      for await (const event of api.steer(run, asked, signal)) {
         const one = this.pairs[event.sample]![event.steered ? 'steered' : 'normal']
         one.text += event.text ?? ''
         one.ended = event.ended ?? one.ended
       }
-    } catch (problem) {
-      if (!cancel.signal.aborted) this.error = problem as Error
-    } finally {
-      if (this.#cancel === cancel) this.runs = false
-    }
-  }
-
-  /** The server stops the model when nobody reads on. */
-  stop(): void {
-    this.#cancel.abort()
+    })
   }
 }
