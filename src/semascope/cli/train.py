@@ -71,6 +71,13 @@ def train(
     keep_activations: Annotated[bool, typer.Option(help="Keep them on disk also with one pass.")] = False,
     batch: Annotated[int, typer.Option(parser=count, help="Tokens a step.", metavar="N")] = 2048,
     learning_rate: Annotated[float | None, typer.Option(help="Default: from the features and the steps.")] = None,
+    dead_after: Annotated[
+        int | None,
+        typer.Option(
+            parser=count, metavar="N",
+            help="A feature silent for so many tokens is dead. Default: 10M, or an eighth of a shorter training.",
+        ),
+    ] = None,
     context: ContextTokens = 256,
     field: Field = None,
     held_out: Annotated[float, typer.Option(help="Part of the documents kept for evaluation.")] = 0.1,
@@ -149,6 +156,7 @@ def train(
                         "tokens": tokens,
                         "batch_tokens": batch,
                         "learning_rate": learning_rate,
+                        "dead_after_tokens": dead_after,
                         "seed": one_seed,
                     }
                 ),

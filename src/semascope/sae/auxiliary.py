@@ -1,7 +1,14 @@
-"""AuxK: dead features model what the live ones leave over, and so come back to life (Gao et al., 2024)."""
+"""AuxK: dead features model what the live ones leave over, and so come back to life (Gao et al., 2024).
+
+Here what they offer is first made smaller, as a whole, to fit that best. What is left over is small, and most of what
+they offer is too large for it: without the factor they would learn above all to be small, and a feature whose
+pre-activations have shrunk does not get among the largest any more. In wide dictionaries and short trainings the loss
+that should wake features then put them to sleep.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, Selection, TopK, decode
@@ -19,10 +26,11 @@ def auxiliary_selections(config: VariantConfig, moment: Moment) -> list[Selectio
 def auxiliary_term(
     autoencoder: SparseAutoencoder, auxiliary: list[tuple[Pattern, Tensor]], error_BO: Tensor
 ) -> dict[str, Tensor]:
-    """``α · ‖e − ê‖² / ‖e‖²``: the share of the error that the dead features leave unexplained, or nothing.
+    """``α · ‖e − sê‖² / ‖e‖²``: the share of the error that the dead features leave unexplained, or nothing.
 
-    ``ê`` is what dead features offer, decoded without ReLU: one below zero must get a gradient too. ``error_BO``: the
-    error ``y − ŷ`` of the live features, without gradient.
+    ``ê`` is what dead features offer, decoded without ReLU: one below zero must get a gradient too. ``s`` is the factor
+    up to 1 that fits it to the error, a constant to the gradient. ``error_BO``: the error ``y − ŷ`` of the live
+    features, without gradient.
     """
     if not auxiliary:
         return {}
@@ -30,7 +38,11 @@ def auxiliary_term(
     offered_K = autoencoder.auxiliary_values(pattern, pre_K)
     team = autoencoder.team
     found_BO = team.sum_features(decode(pattern, offered_K, autoencoder.W_dec_FO))
-    unexplained = team.sum_rows(squared_error(found_BO, error_BO))
+    with torch.no_grad():
+        agreement, size = team.sum_rows((found_BO * error_BO).sum()), team.sum_rows(found_BO.square().sum())
+        # What points away from the error has first to turn round: that is the published loss.
+        factor = torch.where((agreement > 0) & (agreement < size), agreement / size, 1.0)
+    unexplained = team.sum_rows(squared_error(factor * found_BO, error_BO))
     whole = team.sum_rows(error_BO.square().sum())
     return {"auxiliary": autoencoder.config.auxiliary_coefficient * unexplained / whole}
 

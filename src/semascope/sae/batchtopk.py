@@ -15,7 +15,7 @@ from torch import Tensor
 from semascope.kernels import Above, BatchTopK, Selection
 from semascope.sae.auxiliary import normalized_losses
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
-from semascope.sae.initial import unit_rows_about_the_median
+from semascope.sae.initial import scale_to_fit, unit_rows_about_the_median
 from semascope.sae.topk import TopKConfig
 
 THRESHOLD_MOMENTUM = 0.9
@@ -45,6 +45,7 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """As TopK starts."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
+        scale_to_fit(self, BatchTopK(self.config.k), sample_BD, target_BO)
         self.threshold.zero_()
 
     def selection(self) -> Selection:

@@ -7,13 +7,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from semascope.kernels import Above, TopK, encode, kernels_for
+from semascope.kernels import Above, Selection, TopK, decode, encode, kernels_for
 from semascope.sae.base import SparseAutoencoder
 
 # How many features are looked at together.
 FEATURES_AT_ONCE = 4096
 # Random rows that are drawn at once: a multiple of 16.
 ROWS_AT_ONCE = 4096
+# How many rows of the sample tell how large the encoder has to be.
+ROWS_TO_FIT = 1024
 
 
 def fill_with_directions(
@@ -52,6 +54,24 @@ def unit_rows_about_the_median(
         autoencoder.W_dec_FO.copy_(autoencoder.W_enc_FD)
     else:
         autoencoder.W_dec_FO.copy_(_directions_of_targets(autoencoder, sample_BD, target_BO))
+
+
+def scale_to_fit(autoencoder: SparseAutoencoder, selection: Selection, sample_BD: Tensor, target_BO: Tensor) -> None:
+    """Make the encoder larger or smaller, as a whole, so that what is selected adds up to the target as well as it can.
+
+    Of many random directions the ones that fit best all point somewhat the same way: their sum is several times too
+    large, and a training would begin by unlearning that.
+    """
+    team = autoencoder.team
+    rows = slice(0, ROWS_TO_FIT)
+    own = team.rows(len(sample_BD[rows]))
+    x_BD, missing_BO = sample_BD[rows][own], target_BO[rows][own] - autoencoder.b_dec_O
+    [(pattern, pre_K)] = autoencoder.preactivations(x_BD, [selection])
+    found_BO = team.sum_features(decode(pattern, pre_K.relu(), autoencoder.W_dec_FO))
+    agreement, size = team.sum_rows((found_BO * missing_BO).sum()), team.sum_rows(found_BO.square().sum())
+    factor = torch.where(agreement > 0, agreement / size, 1.0)
+    autoencoder.W_enc_FD.mul_(factor)
+    autoencoder.b_enc_F.mul_(factor)
 
 
 def firing_limits(

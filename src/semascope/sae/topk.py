@@ -16,7 +16,7 @@ from torch import Tensor
 from semascope.kernels import Selection, TopK
 from semascope.sae.auxiliary import normalized_losses
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder, VariantConfig
-from semascope.sae.initial import unit_rows_about_the_median
+from semascope.sae.initial import scale_to_fit, unit_rows_about_the_median
 
 
 class TopKConfig(VariantConfig):
@@ -45,8 +45,9 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """Random unit decoder rows, the encoder their transpose, ``b_dec`` the geometric median of the sample."""
+        """Random unit decoder rows, the encoder their transpose made to fit, ``b_dec`` the sample's geometric median."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
+        scale_to_fit(self, self.selection(), sample_BD, target_BO)
 
     def selection(self) -> Selection:
         """The k largest of each row."""
