@@ -1,5 +1,6 @@
 """What each variant is known to compute: its published loss, spelled out densely."""
 
+import copy
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from semascope.kernels import Above, TopK
 from semascope.sae import (
+    BatchTopKConfig,
     JumpReLUConfig,
     KLConfig,
     Moment,
@@ -16,6 +18,7 @@ from semascope.sae import (
     TopKConfig,
     build,
 )
+from semascope.sae.auxiliary import auxiliary_term
 from semascope.sae.control import L0Controller
 from semascope.sae.initial import geometric_median
 
@@ -241,9 +244,54 @@ def test_auxk_is_the_share_of_the_error_that_dead_features_leave_unexplained() -
     error = x - autoencoder.decode(autoencoder.encode(x))
     pre = (x - autoencoder.b_dec_O) @ autoencoder.W_enc_FD.T + autoencoder.b_enc_F
     values, columns = pre[:, dead].topk(6)
-    model_of_it = torch.einsum("bk,bkd->bd", values, autoencoder.W_dec_FO[dead[columns]])
-    expected = (error - model_of_it).square().sum() / error.square().sum() / 32
+    offer = torch.einsum("bk,bkd->bd", values, autoencoder.W_dec_FO[dead[columns]])
+    factor = (offer * error).sum() / offer.square().sum()
+    assert 0 < factor < 1
+    expected = (error - factor * offer).square().sum() / error.square().sum() / 32
     torch.testing.assert_close(losses.terms["auxiliary"], expected.detach())
+
+
+def test_auxk_does_not_make_dead_features_smaller() -> None:
+    # What is left over is small beside what they offer: they learn its direction, and keep their size.
+    autoencoder, x = slightly_trained("topk").double(), activations(seed=4).double()
+    dead = torch.tensor([1, 2, 5, 8, 13, 21, 34])
+    error = x - autoencoder.decode(autoencoder.encode(x))
+    [_, auxiliary] = autoencoder.preactivations(x, [TopK(4), TopK(6, among_F=dead)])
+    auxiliary_term(autoencoder, [auxiliary], error)["auxiliary"].backward()
+    encoder = (autoencoder.W_enc_FD, autoencoder.b_enc_F)
+    gradients = [parameter.grad.to_dense() for parameter in encoder if parameter.grad is not None]
+    assert gradients[0][dead].norm() > 1e-4
+    growth = sum((gradient * parameter).sum().item() for gradient, parameter in zip(gradients, encoder, strict=True))
+    assert abs(growth) < 1e-12
+
+
+def test_dead_features_that_point_away_from_the_error_turn_round() -> None:
+    autoencoder = build(TopKConfig(k=1, auxiliary_k=1), width=2, features=2)
+    with torch.no_grad():
+        autoencoder.W_enc_FD.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.5]]))
+        autoencoder.W_dec_FO.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    x = torch.tensor([[4.0, 1.0], [3.0, 1.0]])
+    autoencoder.loss(x, Moment(dead_features=torch.tensor([1]))).total.backward()
+    assert autoencoder.W_dec_FO.grad is not None
+    assert autoencoder.W_dec_FO.grad.to_dense()[1, 1] < 0  # down the gradient is towards the error
+
+
+@pytest.mark.parametrize("variant", ["topk", "batchtopk"])
+def test_a_training_starts_with_an_encoder_of_the_size_that_fits(variant: str) -> None:
+    config = {"topk": TopKConfig(k=16), "batchtopk": BatchTopKConfig(k=16)}[variant]
+    autoencoder, x = build(config, width=WIDTH, features=512), activations(seed=5)
+    autoencoder.initialize(x, x, torch.Generator().manual_seed(0))
+
+    def error(factor: float) -> float:
+        larger = copy.deepcopy(autoencoder)
+        with torch.no_grad():
+            larger.W_enc_FD.mul_(factor)
+            return larger.loss(x, Moment()).squared_error.item()
+
+    norms = autoencoder.W_enc_FD.norm(dim=1)
+    torch.testing.assert_close(norms, norms.mean().expand(512))
+    assert norms.mean() < 0.9
+    assert error(1.0) < min(error(0.97), error(1.03))
 
 
 def test_batchtopk_keeps_k_on_average_and_learns_its_threshold() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What the law decides, and what it knows nothing of.
 _DECIDED = ("variant", "matryoshka", "features", "coefficient", "option", "tokens", "batch", "learning_rate")
-_UNKNOWN = ("to", "skip", "data_parallel")
+_UNKNOWN = ("to", "skip", "dead_after", "data_parallel")
 
 
 def auto_config(

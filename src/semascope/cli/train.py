@@ -74,8 +74,9 @@ def train(
     dead_after: Annotated[
         int | None,
         typer.Option(
-            parser=count, metavar="N",
+            parser=count,
             help="A feature silent for so many tokens is dead. Default: 10M, or an eighth of a shorter training.",
+            metavar="N",
         ),
     ] = None,
     context: ContextTokens = 256,

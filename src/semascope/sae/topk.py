@@ -45,7 +45,7 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """Random unit decoder rows, the encoder their transpose made to fit, ``b_dec`` the sample's geometric median."""
+        """Random unit decoder rows, the encoder their transpose at a size that fits, ``b_dec`` the geometric median."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         scale_to_fit(self, self.selection(), sample_BD, target_BO)
 
