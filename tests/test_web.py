@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,6 +15,7 @@ from playwright.sync_api import Browser, Route, expect
 from tiny_runs import texts, tiny_run
 
 from semascope.runs import Run
+from semascope.steering import Row, Steering, Written
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\">"
 PAGES = {
@@ -22,6 +25,7 @@ PAGES = {
     "/steer?features=3*2,5*-1&prompt=the+river": "Not calibrated",
     "/map": "in view",
     "/lens?text=the+river&beside=the+stone&token=2": "What differs",
+    "/lens?text=the+river&order=attribution": "as choice number",
 }
 VIEWS = {
     "/feature/3?view=intervals&breaks=1": "Where it fires",
@@ -204,6 +208,46 @@ def test_a_feature_is_steered_with_beside_the_default(open_page: Open) -> None:
     page.get_by_role("button", name="Write").click()
     expect(written.get_by_text("as long as asked for")).to_have_count(2)
     assert written.inner_text() == first
+
+
+def test_what_is_being_written_can_be_stopped(open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, throttle = Event(), Event()
+
+    def without_end(*_: object, **__: object) -> Iterator[Written]:
+        try:
+            while True:
+                for variant in (0, 1):
+                    yield Written(Row(0, variant, 0), "on and ", (1,))
+                throttle.wait(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Steering, "generate", without_end)
+    page = open_page("/steer?features=3*2&prompt=the+river")
+    stop = page.get_by_role("main").get_by_role("button", name="Stop")
+    expect(stop).to_be_disabled()
+    page.get_by_role("button", name="Write").click()
+    written = page.get_by_role("region", name="What the model writes")
+    expect(written.get_by_text("writing …")).to_have_count(2)
+    expect(written.get_by_text("on and on and").first).to_be_visible()
+    assert not ended.is_set()
+    stop.click()
+    expect(written.get_by_text("stopped")).to_have_count(2)
+    expect(stop).to_be_disabled()
+    assert ended.wait(20)  # The model stops too.
+
+
+def test_two_fingers_bring_the_map_nearer(open_page: Open) -> None:
+    page = open_page("/map", viewport=PHONE, has_touch=True)
+    box = page.get_by_role("application").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", 0)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}] if apart else []
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    # Twice as far apart is twice as near, about the middle.
+    expect(page).to_have_url(re.compile(r"at=-?0\.0\d+%2C-?0\.0\d+%2C(1\.9|2\.0)"))
 
 
 def test_the_map_is_gone_over_and_leads_to_features(open_page: Open, run: Run) -> None:
