@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from browser import Open
+    from fastapi.testclient import TestClient
     from playwright.sync_api import Browser
 
     from semascope.runs import Run
@@ -80,6 +81,17 @@ def address(run: Run) -> Iterator[str]:
 
     with serving(run.folder) as address:
         yield address
+
+
+@pytest.fixture
+def client(run: Run) -> Iterator[TestClient]:
+    """A client of a server of the run, without a network."""
+    from fastapi.testclient import TestClient
+
+    from semascope.server import Served, create_app
+
+    with TestClient(create_app(Served([run.folder])), base_url="http://127.0.0.1:8000") as client:
+        yield client
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from tiny_runs import texts, tiny_run
 from semascope.attribution import Question, explain
 from semascope.errors import MismatchError, ModelError
 from semascope.runs import Run
-from semascope.server import Served, create_app
 from semascope.server import attribution as routes
 from semascope.source import ActivationSource
 
@@ -26,12 +25,6 @@ ASKED: dict[str, Any] = {"prompt": "the river of Zürich", "target": "x", "basel
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny_run(tmp_path_factory.mktemp("attributed") / "mine", texts(100))
-
-
-@pytest.fixture
-def client(run: Run) -> Iterator[TestClient]:
-    with TestClient(create_app(Served([run.folder])), base_url="http://127.0.0.1:8000") as client:
-        yield client
 
 
 def attributed(client: TestClient, **changes: Any) -> list[dict[str, Any]]:

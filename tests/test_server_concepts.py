@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,12 +24,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def _nothing_measured_before(run: Run) -> None:
     for file in (run.folder / "evaluation").glob("*.json"):
         file.unlink()
-
-
-@pytest.fixture
-def client(run: Run) -> Iterator[TestClient]:
-    with TestClient(create_app(Served([run.folder])), base_url="http://127.0.0.1:8000") as client:
-        yield client
 
 
 def get(client: TestClient, path: str) -> Any:

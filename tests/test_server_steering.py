@@ -17,7 +17,6 @@ from tiny_runs import texts, tiny_run
 
 from semascope.records import Intervention
 from semascope.runs import Run
-from semascope.server import Served, create_app
 from semascope.steering import Calibration, Level, Row, Sampling, SavedSteering, Steering, Written
 from semascope.steering import texts as written_texts
 from semascope.steering.calibration import Asked
@@ -29,12 +28,6 @@ ASKED: dict[str, Any] = {"prompt": "the river of Z\u00fcrich", "interventions": 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny_run(tmp_path_factory.mktemp("steered") / "mine", texts(100))
-
-
-@pytest.fixture
-def client(run: Run) -> Iterator[TestClient]:
-    with TestClient(create_app(Served([run.folder])), base_url="http://127.0.0.1:8000") as client:
-        yield client
 
 
 def steered(client: TestClient, **changes: Any) -> list[dict[str, Any]]:
