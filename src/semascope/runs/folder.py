@@ -14,6 +14,7 @@ runs/mine/
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections.abc import Sequence
 from functools import cached_property
@@ -54,7 +55,8 @@ class RunFolder:
         self.folder, self.config = folder, config
         self.site, *rest = config.sites
         self.output_site = rest[0] if rest else self.site
-        self.activations_folder = folder / activations
+        # Of a sweep: beside the run's folder, and told to people as such.
+        self.activations_folder = Path(os.path.normpath(folder / activations))
         self.source = source or ActivationSource(config.model, config.corpus, config.sites)
 
     @classmethod
