@@ -5,7 +5,6 @@ P prompts, F features, D width.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +35,6 @@ def find_by_texts(
     ranks, the other scores. With ``directions_FD`` features are ranked by how near their directions are to the
     difference of means. Raises DataError when there are fewer than ``LEAST_TEXTS`` of a kind.
     """
-    generator = random.Random(seed)
     sides = [
         [one for one in documents if label in one.labels],
         [one for one in documents if label not in one.labels],
@@ -46,11 +44,10 @@ def find_by_texts(
             f"there are {len(sides[0])} texts with '{label}' and {len(sides[1])} without, and at least {LEAST_TEXTS} "
             "of each are needed: half of them choose, the others score. For fewer texts, give them as prompts"
         )
-    drawn = [generator.sample(side, min(texts_each, len(side))) for side in sides]
-    windows = one_window_each([*drawn[0], *drawn[1]], reader.model.tokenizer, context_tokens=context_tokens)
-    maxima_SF, means_SD = reader.pool([ids for _, ids in windows])
+    maxima_SF, means_SD, [n, _] = reader.pool_kinds(
+        sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed
+    )
     rows_S = torch.arange(len(maxima_SF))
-    n = len(drawn[0])
     if directions_FD is not None:
         directions_FD = directions_FD.detach().float().cpu()
     return rank(maxima_SF, means_SD, rows_S[:n], rows_S[n:], seed=seed, top=top, directions_FD=directions_FD)

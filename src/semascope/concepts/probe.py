@@ -5,7 +5,6 @@ S texts, T positions, D width.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from semascope.concepts.ranking import CHOOSE, LEAST_TEXTS, SCORE
 from semascope.concepts.reading import TextReader
 from semascope.errors import DataError
 from semascope.records import Document
-from semascope.text import one_window_each
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,15 @@ class ConceptProbe:
         ``has`` and ``lacks`` say which texts are about the concept and which it is told from. Raises DataError when
         there are fewer than 8 of a kind.
         """
-        documents, generator = list(documents), random.Random(seed)
+        documents = list(documents)
         sides = [[one for one in documents if has(one)], [one for one in documents if lacks(one)]]
         if min(map(len, sides)) < LEAST_TEXTS:
             raise DataError(
                 f"there are {len(sides[0])} texts about {name} and {len(sides[1])} others, and at least {LEAST_TEXTS} "
                 "of each are needed: give more labelled text, or hold out a larger part"
             )
-        drawn = [generator.sample(side, min(texts_each, len(side))) for side in sides]
-        windows = one_window_each([*drawn[0], *drawn[1]], reader.model.tokenizer, context_tokens=context_tokens)
-        _, means_SD = reader.pool([ids for _, ids in windows])
-        with_PD, without_QD = means_SD.split([len(side) for side in drawn])
+        _, means_SD, sizes = reader.pool_kinds(sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed)
+        with_PD, without_QD = means_SD.split(sizes)
         high_D, low_D = with_PD[CHOOSE].mean(dim=0), without_QD[CHOOSE].mean(dim=0)
         direction_D = (high_D - low_D) / (high_D - low_D).square().sum()
         return cls(

@@ -5,8 +5,10 @@ S texts, T positions, N tokens, D width, F features.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from torch import Tensor
 from semascope import progress
 from semascope.activations import OutlierFilter
 from semascope.models import LanguageModel
-from semascope.records import Codes, Site
+from semascope.records import Codes, Document, Site
 from semascope.sae import SparseAutoencoder
+from semascope.text import one_window_each
 
 TEXTS_AT_ONCE = 16
 
@@ -99,3 +102,17 @@ class TextReader:
                 counts_S += read.texts_N[inside_N].bincount(minlength=len(texts))
                 shown.advance(read.tokens)
         return maxima_SF, sums_SD / counts_S.clamp_min(1)[:, None]
+
+    def pool_kinds(
+        self, kinds: Sequence[Sequence[Document]], *, texts_each: int, context_tokens: int, seed: int
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """What `pool` says of up to ``texts_each`` documents of each kind, cut to ``context_tokens``.
+
+        Returns its two tensors, with the kinds one after another and each in random order, and how many there are of
+        each.
+        """
+        generator = random.Random(seed)
+        drawn = [generator.sample(kind, min(texts_each, len(kind))) for kind in kinds]
+        windows = one_window_each(list(chain(*drawn)), self.model.tokenizer, context_tokens=context_tokens)
+        maxima_SF, means_SD = self.pool([ids for _, ids in windows])
+        return maxima_SF, means_SD, [len(kind) for kind in drawn]
