@@ -4,7 +4,8 @@
     python benchmarks/wide.py runs/wide --tokens 16384 --out docs/scaling/wide
 
 For every dictionary of a sweep: what its evaluation says, how often each feature fired on held-out tokens, the
-features alive against tokens, what that curve goes on to, and what the same dictionary explains before any training.
+features alive against tokens, what that curve goes on to, what the same dictionary explains before any training, and
+how far its features have turned since.
 Without a folder the tables of what is kept in ``--out`` are printed again.
 """
 
@@ -99,8 +100,11 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
     counts = [_firings(run.dictionary, part) for part in (held_out[:half], held_out[half:])]
     rows = [sum(map(len, part)) for part in (held_out[:half], held_out[half:])]
     densest = float((counts[0] + counts[1]).max()) / sum(rows)
+    trained_FD = run.dictionary.W_dec_FO.detach()
     run.__dict__.pop("dictionary", None)
     started = _at_the_start(run)
+    cosines_F = torch.nn.functional.cosine_similarity(trained_FD, started.W_dec_FO.detach(), dim=1)
+    del trained_FD
     return {
         "features": training.features,
         "l0": evaluation["l0"],
@@ -115,6 +119,7 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
         "dead_counted_over_tokens": evaluation["dead_counted_over_tokens"],
         "tokens_per_second": float(np.median([line["tokens_per_second"] for line in run.metrics])),
         "densest": densest,
+        "cosine_with_start": cosines_F.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist(),
         "counted_tokens": sum(rows),
         "times": np.bincount(counts[0] + counts[1]).tolist(),
         "half_tokens": rows[0],
@@ -164,7 +169,7 @@ def lines(found: Sequence[dict[str, Any]]) -> list[str]:
     shown = [
         "| features | L0 | explained variance | before training | CE recovered "
         f"| silent for {first['dead_counted_over_tokens']:,} tokens of training "
-        f"| silent on {first['counted_tokens']:,} held-out tokens | most frequent | tokens/s |",
+        f"| silent on {first['counted_tokens']:,} held-out tokens | most frequent | cosine with the start |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
@@ -172,7 +177,8 @@ def lines(found: Sequence[dict[str, Any]]) -> list[str]:
         cells = [
             f"{one['features']:,}", f"{one['l0']:.0f}", f"{one['explained_variance']:.3f} ({low:.3f}–{high:.3f})",
             f"{one['explained_variance_untrained']:.3f}", f"{one['ce_recovered']:.3f}", f"{one['dead_fraction']:.2%}",
-            f"{one['times'][0] / one['features']:.2%}", f"{one['densest']:.0%}", f"{one['tokens_per_second']:,.0f}",
+            f"{one['times'][0] / one['features']:.2%}", f"{one['densest']:.0%}",
+            "{1:.2f} ({0:.2f}–{2:.2f})".format(*one["cosine_with_start"]),
         ]  # fmt: skip
         shown.append(f"| {' | '.join(cells)} |")
     shown += [
@@ -208,7 +214,8 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
         axes.set_xscale("log")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
-        _tokens(axes, "tokens", "features alive")
+        _name(axes, "tokens", "features alive")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
     def histogram(figure: Figure, colours: Colours) -> None:
         axes = figure.add_subplot()
@@ -217,9 +224,13 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
             ends = np.unique(np.geomspace(1, len(times), 24).astype(int))
             shares = [times[first:last].sum() / one["features"] for first, last in pairwise(ends)]
             axes.step(ends[:-1] / one["counted_tokens"], shares, where="post", color=colours.series, alpha=shade)
+            most = int(np.argmax(shares))
+            place = (ends[most] / one["counted_tokens"], shares[most])
+            axes.annotate(f" {one['features']:,}", place, color=colours.ink, fontsize=8, va="bottom")
         axes.set_xscale("log")
-        _tokens(axes, "share of tokens on which a feature fires", "share of features")
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:.2%}" if x < 0.01 else f"{x:.0%}")
+        _name(axes, "share of tokens on which a feature fires", "share of features")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g}%")
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
 
     return [
         Drawing("alive", "Share of features that fire at least once, against tokens", curve, height=230),
@@ -227,10 +238,9 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
     ]
 
 
-def _tokens(axes: Axes, x: str, y: str) -> None:
+def _name(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def main() -> None:

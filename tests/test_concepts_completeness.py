@@ -27,7 +27,7 @@ def test_a_name_with_a_feature_of_its_own_is_present_and_others_are_not() -> Non
     assert found.names[0].feature == 7
     assert found.names[0].per_million == 9000
     assert found.share == pytest.approx(1 / 13)
-    assert found.fit is not None
+    assert found.fit is None  # One name is no trend.
     with pytest.raises(DataError, match="2 names were given"):
         measure_completeness(reader(), "marks", {"a": 1, "b": 2}, 1000)
 
@@ -45,6 +45,13 @@ def test_the_fit_recovers_a_sigmoid_and_stays_finite_where_all_is_clear() -> Non
     assert clear is not None
     assert np.log10(2) < clear.middle < 2
     assert fit_sigmoid(np.array([1.0, 2.0]), np.array([True, True])) is None
+
+
+def test_there_is_no_curve_where_presence_does_not_rise_with_frequency() -> None:
+    frequencies = 10 ** np.random.default_rng(0).uniform(-1, 3, 60)
+    by_chance = [fit_sigmoid(frequencies, np.random.default_rng(seed).random(60) < 0.6) for seed in range(100)]
+    assert sum(fit is not None for fit in by_chance) <= 6  # a rise is half of what differs by chance
+    assert fit_sigmoid(frequencies, frequencies < 5) is None
 
 
 def test_the_figure_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:

@@ -106,5 +106,5 @@ def _show(measured: list[tuple[str, Completeness]]) -> None:
             console.print(f"[dim]{escape(name)}[/] {title}: {escape(shown)}", soft_wrap=True)
     console.print(
         "[dim]In brackets: occurrences in the training text. Half do at: where the fitted sigmoid is a half. Slope: of "
-        "the log-odds, for ten times the frequency.[/]"
+        "the log-odds, for ten times the frequency. –: it does not rise with the frequency beyond chance.[/]"
     )

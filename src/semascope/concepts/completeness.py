@@ -39,6 +39,8 @@ OWN_AUC = 0.95
 """What a feature of a name's own must reach: one that stands for a group of names tells each from most others too."""
 
 _FEWEST_NAMES = 8
+# The 95 % point of χ² with one degree of freedom.
+_CHANCE = 3.84
 _NEGATIVES = 120
 _DOCUMENTS_AT_ONCE = 256
 
@@ -73,7 +75,10 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class Completeness:
-    """What is present of the names of a kind, in a dictionary of so many features; no ``fit`` when all are alike."""
+    """What is present of the names of a kind, in a dictionary of so many features.
+
+    No ``fit`` where presence does not rise with frequency.
+    """
 
     kind: str
     features: int
@@ -164,8 +169,8 @@ def frequency(count: int, tokens: int) -> float:
 def fit_sigmoid(per_million: NDArray[np.float64], present: NDArray[np.bool_]) -> Sigmoid | None:
     """The logistic regression of presence on log10 frequency, by maximum likelihood.
 
-    A weak prior on the slope (standard deviation 5) keeps it finite where the two are perfectly apart. None when all or
-    none are present, or all are equally frequent.
+    A weak prior on the slope (standard deviation 5) keeps it finite where the two are perfectly apart. None where
+    presence does not rise with frequency: the likelihood ratio against one share for all is within chance (5 %).
     """
     from scipy.optimize import minimize  # a second to import, and other commands do not need it
 
@@ -178,5 +183,9 @@ def fit_sigmoid(per_million: NDArray[np.float64], present: NDArray[np.bool_]) ->
         intercept, slope = parameters
         return float(np.logaddexp(0, -sign * (intercept + slope * (x - centre))).sum() + slope**2 / 50)
 
-    intercept, slope = minimize(loss, np.zeros(2)).x
-    return Sigmoid(float(slope), float(centre - intercept / slope)) if abs(slope) > 1e-6 else None
+    found = minimize(loss, np.zeros(2))
+    intercept, slope = found.x
+    share = present.mean()
+    loss_without = -len(x) * (share * np.log(share) + (1 - share) * np.log(1 - share))
+    rises = slope > 0 and 2 * (loss_without - found.fun) > _CHANCE
+    return Sigmoid(float(slope), float(centre - intercept / slope)) if rises else None

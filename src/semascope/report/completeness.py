@@ -41,7 +41,7 @@ def write_completeness_plot(path: Path, measured: Sequence[tuple[str, Completene
         axes.plot(here, present + shift, "|", color=colour, markersize=9, alpha=0.6)
         label = f"{name}: {found.features:,} features, {found.share:.0%} of {len(found.names)}"
         if found.fit is None:
-            axes.plot([], [], color=colour, label=label)
+            axes.plot([], [], color=colour, label=f"{label}, whatever their frequency")
         else:
             axes.plot(x, found.fit.at(x), color=colour, label=label)
     axes.set_xscale("log")

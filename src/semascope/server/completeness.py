@@ -34,7 +34,7 @@ class FittedSigmoid(BaseModel):
 
 
 class RunCompleteness(BaseModel):
-    """What is present in the dictionary of a run; no ``fit`` when all are alike.
+    """What is present in the dictionary of a run; no ``fit`` where it does not rise with frequency.
 
     ``per_million`` of a name that never occurs is that of half an occurrence, so that it has a logarithm.
     """

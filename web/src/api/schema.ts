@@ -1482,7 +1482,7 @@ export interface components {
         };
         /**
          * RunCompleteness
-         * @description What is present in the dictionary of a run; no ``fit`` when all are alike.
+         * @description What is present in the dictionary of a run; no ``fit`` where it does not rise with frequency.
          *
          *     ``per_million`` of a name that never occurs is that of half an occurrence, so that it has a logarithm.
          */
