@@ -178,7 +178,7 @@ def lines(found: Sequence[dict[str, Any]]) -> list[str]:
             f"{one['features']:,}", f"{one['l0']:.0f}", f"{one['explained_variance']:.3f} ({low:.3f}–{high:.3f})",
             f"{one['explained_variance_untrained']:.3f}", f"{one['ce_recovered']:.3f}", f"{one['dead_fraction']:.2%}",
             f"{one['times'][0] / one['features']:.2%}", f"{one['densest']:.0%}",
-            "{1:.2f} ({0:.2f}–{2:.2f})".format(*one["cosine_with_start"]),
+            "{1:.3f} ({0:.3f}–{2:.3f})".format(*one["cosine_with_start"]),
         ]  # fmt: skip
         shown.append(f"| {' | '.join(cells)} |")
     shown += [
@@ -259,9 +259,11 @@ def main() -> None:
                 kept[features] = measure(run, options.tokens)
                 options.out.mkdir(parents=True, exist_ok=True)
                 write_json(measured, {"dictionaries": [kept[features] for features in sorted(kept)]})
-        for drawing in drawings(list(kept.values())):
+    found = read_json(measured)["dictionaries"]
+    if options.sweep:
+        for drawing in drawings(found):
             drawing.save(options.out)
-    print("\n".join(lines(read_json(measured)["dictionaries"])))
+    print("\n".join(lines(found)))
 
 
 if __name__ == "__main__":
