@@ -12,6 +12,7 @@ Without a folder the tables of what is kept in ``--out`` are printed again.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +32,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from semascope.activations import ActivationStore, OutlierFilter, harvest
-from semascope.files import read_json, write_json
+from semascope.files import read_json, write_atomically
 from semascope.report import Colours, Drawing
 from semascope.runs import Run
 from semascope.sae import SparseAutoencoder, build
@@ -243,6 +244,14 @@ def _name(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
+def _write(path: Path, found: Sequence[dict[str, Any]]) -> None:
+    """A line for each dictionary: there are thousands of numbers in it."""
+    text = ",\n".join(json.dumps(one) for one in found)
+    write_atomically(
+        path, lambda temporary: temporary.write_text(f'{{"dictionaries": [\n{text}\n]}}\n', encoding="utf-8")
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, nargs="?", help="the folder of 'semascope train --features …,…'")
@@ -258,7 +267,7 @@ def main() -> None:
             if run.trained and features not in kept:
                 kept[features] = measure(run, options.tokens)
                 options.out.mkdir(parents=True, exist_ok=True)
-                write_json(measured, {"dictionaries": [kept[features] for features in sorted(kept)]})
+                _write(measured, [kept[features] for features in sorted(kept)])
     found = read_json(measured)["dictionaries"]
     if options.sweep:
         for drawing in drawings(found):
