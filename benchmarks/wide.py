@@ -23,7 +23,6 @@ import semascope  # noqa: F401  # before PyTorch, as the command has it
 # isort: split
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
@@ -36,6 +35,7 @@ from semascope.files import read_json, write_atomically
 from semascope.report import Colours, Drawing
 from semascope.runs import Run
 from semascope.sae import SparseAutoencoder, build
+from semascope.sae.losses import squared_deviation, squared_error
 
 KEPT = Path(__file__).parents[1] / "docs/scaling/wide"
 # What a feature does more often than so often says nothing about those that hardly ever fire.
@@ -98,14 +98,13 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
     training, evaluation = run.config.training, run.evaluate()
     held_out = list(_held_out(run, tokens))
     half = len(held_out) // 2
-    counts = [_firings(run.dictionary, part) for part in (held_out[:half], held_out[half:])]
-    rows = [sum(map(len, part)) for part in (held_out[:half], held_out[half:])]
-    densest = float((counts[0] + counts[1]).max()) / sum(rows)
-    trained_FD = run.dictionary.W_dec_FO.detach()
-    run.__dict__.pop("dictionary", None)
+    firings_of_half_F, firings_of_rest_F = (
+        _firings(run.dictionary, part) for part in (held_out[:half], held_out[half:])
+    )
+    firings_F = firings_of_half_F + firings_of_rest_F
+    counted = sum(map(len, held_out))
     started = _at_the_start(run)
-    cosines_F = torch.nn.functional.cosine_similarity(trained_FD, started.W_dec_FO.detach(), dim=1)
-    del trained_FD
+    cosines_F = torch.nn.functional.cosine_similarity(run.dictionary.W_dec_FO, started.W_dec_FO, dim=1).detach()
     return {
         "features": training.features,
         "l0": evaluation["l0"],
@@ -119,12 +118,12 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
         "dead_fraction": evaluation["dead_fraction"],
         "dead_counted_over_tokens": evaluation["dead_counted_over_tokens"],
         "tokens_per_second": float(np.median([line["tokens_per_second"] for line in run.metrics])),
-        "densest": densest,
+        "densest": float(firings_F.max()) / counted,
         "cosine_with_start": cosines_F.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist(),
-        "counted_tokens": sum(rows),
-        "times": np.bincount(counts[0] + counts[1]).tolist(),
-        "half_tokens": rows[0],
-        "half_times": np.bincount(counts[0]).tolist(),
+        "counted_tokens": counted,
+        "times": np.bincount(firings_F).tolist(),
+        "half_tokens": sum(map(len, held_out[:half])),
+        "half_times": np.bincount(firings_of_half_F).tolist(),
     }
 
 
@@ -157,8 +156,8 @@ def _at_the_start(run: Run) -> SparseAutoencoder:
 
 def _explained(autoencoder: SparseAutoencoder, batches: Sequence[Tensor]) -> float:
     x_ND = torch.cat(list(batches))[:4096]
-    errors = [(autoencoder.decode(autoencoder.encode(x_BD)) - x_BD).square().sum() for x_BD in x_ND.split(1024)]
-    return 1 - (torch.stack(errors).sum() / (x_ND - x_ND.mean(dim=0)).square().sum()).item()
+    errors = [squared_error(autoencoder.decode(autoencoder.encode(x_BD)), x_BD).item() for x_BD in x_ND.split(1024)]
+    return 1 - sum(errors) / squared_deviation(x_ND).item()
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
@@ -212,11 +211,9 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
             rates = Rates(times, counted)
             axes.plot(far, [rates.alive(t) for t in far], color=colours.series, alpha=shade, linestyle=":")
             axes.annotate(f" {one['features']:,}", (shares[25] * counted, y[25]), color=colours.ink, fontsize=8)
-        axes.set_xscale("log")
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
-        _name(axes, "tokens", "features alive")
+        axes.set(xscale="log", xlabel="tokens", ylabel="features alive", ylim=(0, 1.02))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
 
     def histogram(figure: Figure, colours: Colours) -> None:
         axes = figure.add_subplot()
@@ -228,8 +225,7 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
             most = int(np.argmax(shares))
             place = (ends[most] / one["counted_tokens"], shares[most])
             axes.annotate(f" {one['features']:,}", place, color=colours.ink, fontsize=8, va="bottom")
-        axes.set_xscale("log")
-        _name(axes, "share of tokens on which a feature fires", "share of features")
+        axes.set(xscale="log", xlabel="share of tokens on which a feature fires", ylabel="share of features")
         axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g}%")
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
 
@@ -237,11 +233,6 @@ def drawings(found: Sequence[dict[str, Any]]) -> list[Drawing]:
         Drawing("alive", "Share of features that fire at least once, against tokens", curve, height=230),
         Drawing("firing", "How often features fire, for each width", histogram, height=230),
     ]
-
-
-def _name(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
 
 
 def _write(path: Path, found: Sequence[dict[str, Any]]) -> None:

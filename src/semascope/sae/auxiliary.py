@@ -8,12 +8,11 @@ that should wake features then put them to sleep.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, Selection, TopK, decode
 from semascope.sae.base import Losses, Moment, SparseAutoencoder, VariantConfig
-from semascope.sae.losses import squared_deviation, squared_error
+from semascope.sae.losses import fitting_factor, squared_deviation, squared_error
 
 
 def auxiliary_selections(config: VariantConfig, moment: Moment) -> list[Selection]:
@@ -38,10 +37,8 @@ def auxiliary_term(
     offered_K = autoencoder.auxiliary_values(pattern, pre_K)
     team = autoencoder.team
     found_BO = team.sum_features(decode(pattern, offered_K, autoencoder.W_dec_FO))
-    with torch.no_grad():
-        agreement, size = team.sum_rows((found_BO * error_BO).sum()), team.sum_rows(found_BO.square().sum())
-        # What points away from the error has first to turn round: that is the published loss.
-        factor = torch.where((agreement > 0) & (agreement < size), agreement / size, 1.0)
+    # Never larger. What points away from the error has first to turn round: that is the published loss.
+    factor = fitting_factor(found_BO, error_BO, team).clamp(max=1.0)
     unexplained = team.sum_rows(squared_error(factor * found_BO, error_BO))
     whole = team.sum_rows(error_BO.square().sum())
     return {"auxiliary": autoencoder.config.auxiliary_coefficient * unexplained / whole}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semascope.kernels import Above, Selection, TopK, decode, encode, kernels_for
 from semascope.sae.base import SparseAutoencoder
+from semascope.sae.losses import fitting_factor
 
 # How many features are looked at together.
 FEATURES_AT_ONCE = 4096
@@ -63,13 +64,10 @@ def scale_to_fit(autoencoder: SparseAutoencoder, selection: Selection, sample_BD
     large, and a training would begin by unlearning that.
     """
     team = autoencoder.team
-    rows = slice(0, ROWS_TO_FIT)
-    own = team.rows(len(sample_BD[rows]))
-    x_BD, missing_BO = sample_BD[rows][own], target_BO[rows][own] - autoencoder.b_dec_O
-    [(pattern, pre_K)] = autoencoder.preactivations(x_BD, [selection])
+    own = team.rows(min(ROWS_TO_FIT, len(sample_BD)))
+    [(pattern, pre_K)] = autoencoder.preactivations(sample_BD[own], [selection])
     found_BO = team.sum_features(decode(pattern, pre_K.relu(), autoencoder.W_dec_FO))
-    agreement, size = team.sum_rows((found_BO * missing_BO).sum()), team.sum_rows(found_BO.square().sum())
-    factor = torch.where(agreement > 0, agreement / size, 1.0)
+    factor = fitting_factor(found_BO, target_BO[own] - autoencoder.b_dec_O, team)
     autoencoder.W_enc_FD.mul_(factor)
     autoencoder.b_enc_F.mul_(factor)
 

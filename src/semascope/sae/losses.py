@@ -30,6 +30,16 @@ def squared_error(reconstruction_BD: Tensor, target_BD: Tensor) -> Tensor:
     return _SquaredError.apply(reconstruction_BD, target_BD)
 
 
+@torch.no_grad()
+def fitting_factor(found_BD: Tensor, target_BD: Tensor, team: Team = ALONE) -> Tensor:
+    """The factor by which ``found`` comes nearest to the target, by least squares; 1 where it points away from it.
+
+    Over the rows of all where others of the ``team`` see the rest of the batch; without gradient.
+    """
+    agreement, size = team.sum_rows((found_BD * target_BD).sum()), team.sum_rows(found_BD.square().sum())
+    return torch.where(agreement > 0, agreement / size, 1.0)
+
+
 def squared_deviation(x_BD: Tensor, rows: int | None = None, team: Team = ALONE) -> Tensor:
     """``Σ ‖x − mean(x)‖²`` over the batch: what a dictionary that knows only the mean leaves unexplained.
 
