@@ -13,7 +13,7 @@ from torch import Tensor
 from semascope.errors import DamagedError, InputError, MismatchError
 from semascope.features import Comparison, FeatureIndex, Indexed, find_comparison, make_comparison
 from semascope.features.build import IndexBuilder
-from semascope.features.decoder import chance_cosine, unit_rows
+from semascope.features.decoder import ROWS_AT_ONCE, chance_cosine, counterparts, neighbours, unit_rows
 from semascope.records import Codes, TokenBatch
 
 WIDTH, TOKENS, WINDOW = 16, 400, 20
@@ -172,6 +172,26 @@ def test_blocks_and_parts_give_the_same(
     pieces = make_comparison(here, there, NARROW, WIDE)
     for one, other, n_features in ((whole.here, pieces.here, 4), (whole.there, pieces.there, 6)):
         assert [one.of(feature) for feature in range(n_features)] == [other.of(f) for f in range(n_features)]
+
+
+def test_neighbours_are_those_of_the_whole_product_however_many_rows_are_looked_at() -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit_FD = unit_rows(torch.randn(2 * ROWS_AT_ONCE + 10, 16, generator=generator))
+    some = range(ROWS_AT_ONCE - 5, 2 * ROWS_AT_ONCE + 3)
+    ids_nK, cosines_nK = neighbours(unit_FD, some, 7)
+    cosine_nF = unit_FD[some.start : some.stop] @ unit_FD.T
+    cosine_nF[torch.arange(len(some)), torch.arange(some.start, some.stop)] = -2
+    expected = cosine_nF.topk(7)
+    assert torch.equal(ids_nK, expected.indices)
+    torch.testing.assert_close(cosines_nK, expected.values)
+    assert torch.equal(counterparts(unit_FD[some.start : some.stop], unit_FD, 3)[:, 1:], ids_nK[:, :2])
+
+
+def test_among_more_twins_than_are_asked_for_a_feature_is_still_not_its_own_neighbour() -> None:
+    ids_nK, cosines_nK = neighbours(unit_rows(torch.ones(6, 4)), range(6), 2)
+    assert not (ids_nK == torch.arange(6)[:, None]).any()
+    assert all(len(set(row)) == 2 for row in ids_nK.tolist())
+    torch.testing.assert_close(cosines_nK, torch.ones(6, 2))
 
 
 def test_chance_is_what_random_directions_reach() -> None:

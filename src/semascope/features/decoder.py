@@ -1,7 +1,7 @@
 """What the decoder alone says about features: which point the same way, and what they make the model say.
 
-Both are products of all features with something large, taken in chunks of rows so that no F × F or F × V matrix
-is ever held.
+Both are products of all features with something large, and no F × F or F × V matrix is ever held. To find what is
+nearest is what an encoder does: of many products of each row it keeps the few largest, and never writes the others.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from semascope.errors import NumericalError
+from semascope.kernels import TopK, encode
 
 CHUNK_ELEMENTS = 1 << 24
+ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,12 @@ def neighbours(unit_FD: Tensor, features: range, k: int) -> tuple[Tensor, Tensor
     k = min(k, unit_FD.shape[0] - 1)
     ids: list[Tensor] = []
     cosines: list[Tensor] = []
-    for chunk in _chunks(features, unit_FD.shape[0]):
-        similarity_nF = unit_FD[chunk.start : chunk.stop] @ unit_FD.T
-        rows = torch.arange(len(chunk), device=unit_FD.device)
-        similarity_nF[rows, rows + chunk.start] = -torch.inf
-        nearest = similarity_nF.topk(k)
-        ids.append(nearest.indices.cpu())
+    for rows in _parts(features, ROWS_AT_ONCE):
+        # Of one more, the feature itself is left out; or the last, where twins of the feature come before it.
+        ids_nK, cosines_nK = _largest_products(unit_FD[rows.start : rows.stop], unit_FD, k + 1)
+        itself_n1 = torch.arange(rows.start, rows.stop, device=ids_nK.device)[:, None]
+        nearest = cosines_nK.masked_fill(ids_nK == itself_n1, -torch.inf).topk(k)
+        ids.append(ids_nK.gather(1, nearest.indices).cpu())
         cosines.append(nearest.values.clamp(-1, 1).cpu())
     return torch.cat(ids), torch.cat(cosines)
 
@@ -73,8 +75,11 @@ def counterparts(unit_nD: Tensor, unit_FD: Tensor, k: int) -> Tensor:
     Both as made by ``unit_rows``.
     """
     k = min(k, unit_FD.shape[0])
-    rows = _chunks(range(len(unit_nD)), unit_FD.shape[0])
-    return torch.cat([(unit_nD[chunk.start : chunk.stop] @ unit_FD.T).topk(k).indices.cpu() for chunk in rows])
+    ids: list[Tensor] = []
+    for rows_nD in unit_nD.split(ROWS_AT_ONCE):
+        ids_nK, cosines_nK = _largest_products(rows_nD, unit_FD, k)
+        ids.append(ids_nK.gather(1, cosines_nK.argsort(dim=1, descending=True)).cpu())
+    return torch.cat(ids)
 
 
 @torch.no_grad()
@@ -95,9 +100,8 @@ def chance_cosine(
     root_DD = (vectors_DD * values_D.clamp(min=0).sqrt()).float().cpu()
     random_nD = torch.randn(draws, len(root_DD), generator=torch.Generator().manual_seed(seed)) @ root_DD.T
     random_nD = torch.nn.functional.normalize(random_nD, dim=1).to(unit_FD.device)
-    rows = _chunks(range(draws), unit_FD.shape[0])
-    best_n = torch.cat([(random_nD[chunk.start : chunk.stop] @ unit_FD.T).amax(1) for chunk in rows])
-    return float(best_n.quantile(quantile).clamp(0, 1))
+    _, best_n1 = _largest_products(random_nD, unit_FD, 1)
+    return float(best_n1.quantile(quantile).clamp(0, 1))
 
 
 @torch.no_grad()
@@ -108,7 +112,7 @@ def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tenso
     """
     found: list[Extremes] = []
     n_vocabulary = logits(W_dec_FD[:1]).shape[-1]
-    for chunk in _chunks(features, n_vocabulary):
+    for chunk in _parts(features, max(1, CHUNK_ELEMENTS // n_vocabulary)):
         logits_nV = logits(W_dec_FD[chunk.start : chunk.stop]).detach().float()
         high = logits_nV.topk(min(k, n_vocabulary))
         low = logits_nV.topk(min(k, n_vocabulary), largest=False)
@@ -121,6 +125,11 @@ def extremes(W_dec_FD: Tensor, features: range, logits: Callable[[Tensor], Tenso
     )
 
 
-def _chunks(features: range, n_columns: int) -> list[range]:
-    size = max(1, CHUNK_ELEMENTS // n_columns)
+def _largest_products(rows_nD: Tensor, W_FD: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of each row the ``k`` of F features with the largest products, in no order: ids and products, [n, k] each."""
+    [(pattern, products_K)] = encode(rows_nD, None, W_FD, W_FD.new_zeros(len(W_FD)), [TopK(k)])
+    return pattern.feature_ids.view(len(rows_nD), k), products_K.view(len(rows_nD), k)
+
+
+def _parts(features: range, size: int) -> list[range]:
     return [features[start : start + size] for start in range(0, len(features), size)]
