@@ -2,9 +2,9 @@
 
     python examples/concept_study.py runs/demo --out study --accept-license AGPL-3.0-or-later
 
-For each concept: the feature that half of the labelled texts choose, its AUC on the other half beside a probe and
-random features, the contexts where it is strongest, and what three strengths of it do to what the model writes: how far
-it is about the concept by a probe on raw activations, how strongly the feature echoes, and the damage.
+For each concept: the feature that half of the labelled texts choose, its AUC on the other half beside a probe and an
+untrained dictionary, the contexts where it is strongest, and what three strengths of it do to what the model writes:
+how far it is about the concept by a probe on raw activations, how strongly the feature echoes, and the damage.
 
 Everything measured is kept in study/study.json as it comes; interrupted, the same command goes on. At the end stand
 study/study.md, study/*.csv and study/*.svg. Concepts whose texts are under a licence that was not accepted are left
@@ -25,14 +25,14 @@ import matplotlib as mpl
 from attribution_study import code
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from semascope.concepts import Concept, ConceptProbe, Suite, TextReader, read_concept, score_concepts
+from semascope.concepts import Concept, ConceptProbe, Pooled, Suite, TextReader, read_concept, score_concepts
 from semascope.errors import ConfigError, MismatchError
 from semascope.features import Context, Example
 from semascope.files import read_json, write_json
 from semascope.records import Intervention
 from semascope.runs import Run
+from semascope.sae import SparseAutoencoder
 from semascope.steering import CalibrationSettings, Sampling, calibrate, texts
 from semascope.text import token_text
 
@@ -64,15 +64,22 @@ class Remembering(TextReader):
     """Reads the same texts once: those that score a feature train the probe too."""
 
     @cached_property
-    def _known(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def _known(self) -> dict[str, Pooled]:
         return {}
 
-    def pool(self, texts: Sequence[Sequence[int]], places: Sequence[range] | None = None) -> tuple[Tensor, Tensor]:
+    def pool(
+        self,
+        texts: Sequence[Sequence[int]],
+        places: Sequence[range] | None = None,
+        *,
+        untrained: SparseAutoencoder | None = None,
+    ) -> Pooled:
         """As of any reader."""
         asked = repr((texts, places))
-        if asked not in self._known:
-            self._known[asked] = super().pool(texts, places)
-        return self._known[asked]
+        known = self._known.get(asked)
+        if known is None or (known.untrained_SF is None and untrained is not None):
+            self._known[asked] = known = super().pool(texts, places, untrained=untrained)
+        return known
 
 
 def study(run: Run, file: Path, accepted: str | None, settings: Settings, names: Sequence[str] = CONCEPTS) -> Any:
@@ -165,7 +172,7 @@ def concept_rows(kept: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "concept": one["concept"], "feature": score["feature"], "exists": score["exists"], "auc": score["auc"],
                 "auc_low": score["interval"][0], "auc_high": score["interval"][1], "p": score["p_value"],
-                "probe": score["probe_auc"], "random": score["random_feature_auc"],
+                "probe": score["probe_auc"], "untrained": score["untrained_auc"],
                 "texts": f"{score['positives']}+{score['negatives']}", "density": one["density"],
                 "steers_by_echo": by_echo["recommended"], "steers_by_concept": on["recommended"],
                 "untouched": on["untouched"], "asked": on["asked"],
@@ -205,12 +212,12 @@ def markdown(kept: Mapping[str, Any]) -> str:
     yes: Callable[[Any], str] = lambda found: f"at {found:.2g}x" if found else "no"  # noqa: E731
     lines = [
         *_table(
-            ["concept", "feature", "exists", "AUC (95 %)", "probe", "density", "steers to it", "echoes"],
+            ["concept", "feature", "exists", "AUC (95 %)", "probe", "untrained", "density", "steers to it", "echoes"],
             (
                 [
                     one["concept"], f"#{one['feature']}", "✓" if one["exists"] else "✗",
                     f"{one['auc']:.3f} ({one['auc_low']:.2f} to {one['auc_high']:.2f})",
-                    f"{one['probe']:.3f}",
+                    f"{one['probe']:.3f}", f"{one['untrained']:.3f}",
                     f"{one['density']:.2%}", yes(one["steers_by_concept"]), yes(one["steers_by_echo"]),
                 ]
                 for one in concept_rows(kept)

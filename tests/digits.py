@@ -41,7 +41,9 @@ def dictionary_with_a_digit_feature(feature: int = 7) -> SparseAutoencoder:
     embeddings = torch.cat([embeddings_of("0123456789"), embeddings_of("abcdefghij ")])
     with torch.no_grad():
         autoencoder.W_enc_FD.copy_((torch.linalg.pinv(embeddings) @ (wanted - 0.01)).T)
-        autoencoder.W_dec_FO.copy_(torch.nn.functional.normalize(autoencoder.W_enc_FD, dim=1))
+        # What has a feature differs from the rest by its decoder's row.
+        centred = embeddings - embeddings.mean(dim=0)
+        autoencoder.W_dec_FO.copy_(torch.nn.functional.normalize((wanted - wanted.mean(dim=0)).T @ centred, dim=1))
     return autoencoder
 
 

@@ -11,8 +11,8 @@ def concept(name: str, feature: int, *, exists: bool = True, specificity: float 
     """The score of a concept."""
     return {
         "concept": name, "label": name.lower(), "feature": feature, "auc": auc, "interval": [auc - 0.1, auc],
-        "probe_auc": 0.97, "random_feature_auc": 0.5, "positives": 40, "negatives": 50, "seed": 0, "exists": exists,
-        "p_value": 1e-6, "features_tried": 60, "specificity": specificity, "sister_texts": 20,
+        "probe_auc": 0.97, "untrained_auc": 0.7, "random_feature_auc": 0.5, "positives": 40, "negatives": 50, "seed": 0,
+        "exists": exists, "p_value": 1e-6, "features_tried": 60, "specificity": specificity, "sister_texts": 20,
     }  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def completeness(kind: str, *, features: int, present: int) -> Any:
     names = [
         {
             "name": name, "count": 10 * number, "per_million": 1000.0 * number, "feature": number, "auc": 0.99,
-            "present": number >= len(NAMES) - present,
+            "cosine": 0.4, "untrained_cosine": 0.2, "present": number >= len(NAMES) - present,
         }
         for number, name in enumerate(NAMES)
     ]  # fmt: skip

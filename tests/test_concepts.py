@@ -43,12 +43,15 @@ def test_the_auc_interval_holds_the_auc_and_shrinks_with_more_texts() -> None:
 def test_pooling_is_the_same_in_a_batch_of_other_lengths_as_alone() -> None:
     autoencoder = dictionary_with_a_digit_feature()
     texts = [MODEL.tokenizer.encode([text])[0] for text in ("abc 123", "a much longer text about nothing, 42", "xy")]
-    maxima, means = TextReader(MODEL, SITE, autoencoder).pool(texts)
+    pooled = TextReader(MODEL, SITE, autoencoder).pool(texts)
+    assert pooled.untrained_SF is None
     for row, ids in enumerate(texts):
         x = MODEL.activations(torch.tensor([ids]), SITE)
         kept = x[OutlierFilter([x[:, 1:].norm(dim=2).median().item()] * 64).keep(x)]
-        torch.testing.assert_close(maxima[row], autoencoder.encode(kept).to_dense().amax(dim=0), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(means[row], kept.mean(dim=0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            pooled.maxima_SF[row], autoencoder.encode(kept).to_dense().amax(dim=0), rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(pooled.means_SD[row], kept.mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_planted_feature_is_found_and_beats_random_ones() -> None:
@@ -57,8 +60,24 @@ def test_a_planted_feature_is_found_and_beats_random_ones() -> None:
     assert score.auc > 0.95
     assert score.interval[0] <= score.auc <= score.interval[1]
     assert score.probe_auc > 0.9
+    assert score.untrained_auc < score.interval[0]
     assert abs(score.random_feature_auc - 0.5) < 0.25
     assert (score.positives, score.negatives) == (30, 30)
+
+
+def test_an_untrained_dictionary_reads_along_and_finds_no_feature_of_its_own() -> None:
+    texts = MODEL.tokenizer.encode([one.text for one in documents()])
+    trained = reader()
+    untrained = trained.untrained(texts)
+    pooled = trained.pool(texts, untrained=untrained)
+    assert pooled.untrained_SF is not None
+    torch.testing.assert_close(pooled.untrained_SF, TextReader(MODEL, SITE, untrained).pool(texts).maxima_SF)
+    torch.testing.assert_close(untrained.W_enc_FD.norm(dim=1), torch.ones(20))
+    every = torch.cat([read.codes.to_dense() for read in trained.read(texts)])
+    assert untrained.config.target_l0() == pytest.approx((every > 0).sum(dim=1).float().mean().item(), abs=0.7)
+    # A dictionary of random directions is not better than another one, however well it tells something.
+    [score] = score_concepts(TextReader(MODEL, SITE, trained.untrained(texts[::2])), documents(), [DIGITS])
+    assert not score.exists
 
 
 def test_with_shuffled_labels_nothing_is_found() -> None:

@@ -26,6 +26,7 @@ def test_a_name_with_a_feature_of_its_own_is_present_and_others_are_not() -> Non
     assert [one.name for one in found.names if one.present] == ["1234"]
     assert found.names[0].feature == 7
     assert found.names[0].per_million == 9000
+    assert all(0.9 > one.cosine > one.untrained_cosine for one in found.names[:1])
     assert found.share == pytest.approx(1 / 13)
     assert found.fit is None  # One name is no trend.
     with pytest.raises(DataError, match="2 names were given"):

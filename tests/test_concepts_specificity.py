@@ -19,7 +19,7 @@ def test_intervals_of_shares_are_those_of_the_literature() -> None:
 
 def test_peaks_of_some_features_are_the_columns_of_all() -> None:
     texts = MODEL.tokenizer.encode([one.text for one in documents(20)])
-    maxima, _ = reader().pool(texts)
+    maxima = reader().pool(texts).maxima_SF
     torch.testing.assert_close(reader().peaks(texts, [7, 3]), maxima[:, [7, 3]])
 
 

@@ -57,6 +57,7 @@ def concept(name: str, feature: int, label: str = "city") -> dict[str, Any]:
         "auc": 0.951,
         "interval": [0.9, 0.99],
         "probe_auc": 0.97,
+        "untrained_auc": 0.72,
         "random_feature_auc": 0.52,
         "positives": 80,
         "negatives": 79,
@@ -193,7 +194,7 @@ def test_concepts_are_rows_that_lead_to_their_features(path: Path) -> None:
     rows = report.all("tbody")[0].all("tr")
     assert [row.all("th")[0].text for row in rows] == ["Cities", "French", "Code"]
     texts = [cell.text for cell in rows[0].all("td") if "wide" not in cell.attributes.get("class", "")]
-    assert texts == ["1", "0.951 0.90–0.99", "0.970", "0.520", "80 / 79"]
+    assert texts == ["1", "0.951 0.90–0.99", "0.970", "0.720", "80 / 79"]
     anchors = {element.attributes.get("id") for element in walk(report)}
     for row in rows:
         assert row.all("a")[0].attributes["href"].removeprefix("#") in anchors

@@ -11,11 +11,14 @@ from torch import Tensor
 from semascope.kernels import Above, TopK
 from semascope.sae import (
     BatchTopKConfig,
+    GatedConfig,
     JumpReLUConfig,
     KLConfig,
+    L1Config,
     Moment,
     SparseAutoencoder,
     TopKConfig,
+    VariantConfig,
     build,
 )
 from semascope.sae.auxiliary import auxiliary_term
@@ -276,22 +279,34 @@ def test_dead_features_that_point_away_from_the_error_turn_round() -> None:
     assert autoencoder.W_dec_FO.grad.to_dense()[1, 1] < 0  # down the gradient is towards the error
 
 
-@pytest.mark.parametrize("variant", ["topk", "batchtopk"])
+@pytest.mark.parametrize("variant", ["topk", "batchtopk", "jumprelu", "gated", "l1"])
 def test_a_training_starts_with_an_encoder_of_the_size_that_fits(variant: str) -> None:
-    config = {"topk": TopKConfig(k=16), "batchtopk": BatchTopKConfig(k=16)}[variant]
+    config: VariantConfig = {
+        "topk": TopKConfig(k=16),
+        "batchtopk": BatchTopKConfig(k=16),
+        "jumprelu": JumpReLUConfig(l0=16, bandwidth=1e-3),
+        "gated": GatedConfig(l0=16),
+        "l1": L1Config(l0=16),
+    }[variant]
     autoencoder, x = build(config, width=WIDTH, features=512), activations(seed=5)
     autoencoder.initialize(x, x, torch.Generator().manual_seed(0))
 
-    def error(factor: float) -> float:
+    def found(factor: float) -> tuple[float, int]:
+        """With codes so many times as large: the error, and how many there are."""
         larger = copy.deepcopy(autoencoder)
         with torch.no_grad():
-            larger.W_enc_FD.mul_(factor)
-            return larger.loss(x, Moment()).squared_error.item()
+            for name in ("W_enc_FD", "b_enc_F", "b_mag_F", "threshold_F"):
+                if name in dict(larger.named_parameters()):
+                    larger.get_parameter(name).mul_(factor)
+            losses = larger.loss(x, Moment())
+        return losses.squared_error.item(), int((losses.codes.values > 0).sum())
 
     norms = autoencoder.W_enc_FD.norm(dim=1)
     torch.testing.assert_close(norms, norms.mean().expand(512))
-    assert norms.mean() < 0.9
-    assert error(1.0) < min(error(0.97), error(1.03))
+    assert abs(norms.mean() - 1) > 0.1
+    (error, active), (of_smaller, _), (of_larger, _) = found(1.0), found(0.97), found(1.03)
+    assert error < min(of_smaller, of_larger)
+    assert active / len(x) == pytest.approx(16, rel=0.05)
 
 
 def test_batchtopk_keeps_k_on_average_and_learns_its_threshold() -> None:

@@ -149,7 +149,7 @@ def test_a_probe_scores_texts_from_without_to_with(steering) -> None:
     assert (probe.positives, probe.negatives) == (24, 24)
     reader = TextReader(steering.model, SITE, steering.dictionary)
     texts = [b"One may say that " + letter * 25 for letter in (b"h", b"d")]
-    without, with_it = probe.score(reader.pool([list(text) for text in texts])[1]).tolist()
+    without, with_it = probe.score(reader.pool([list(text) for text in texts]).means_SD).tolist()
     assert without < 0.5 < with_it
 
 

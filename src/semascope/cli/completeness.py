@@ -36,9 +36,10 @@ def completeness(
 ) -> None:
     """Measure for how many of many names a dictionary has a feature, by how often its training text has them.
 
-    Each name is told from the others in 16 sentences, by what fires on it: half of them choose the feature, the others
-    score it. A name has one when its AUC is at least 0.95, not by chance, and no other name has more of it. The share
-    is fitted by a sigmoid of the logarithm of the frequency. Writes evaluation/completeness-NAMES.json.
+    Each name is told from the others in 16 sentences: half of them choose the feature whose direction is nearest to
+    what the name adds, the others score it. A name has one when it is nearer than any of as many random directions,
+    its AUC is at least 0.95, not by chance, and it is not nearer to another name. The share is fitted by a sigmoid of
+    the logarithm of the frequency. Writes evaluation/completeness-NAMES.json.
 
     Example: `semascope completeness runs/sweep/features4096 runs/sweep/features16384 --names element --plot names.png`
     """

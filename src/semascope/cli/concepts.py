@@ -72,7 +72,7 @@ def _show(scores: Sequence[ConceptScore], densities: NDArray[np.float64]) -> Non
     table.add_column("Feature", justify="right", style="magenta", no_wrap=True)
     table.add_column("AUC", justify="right", style="bold cyan")
     table.add_column("95 %", justify="right", style="dim", no_wrap=True)
-    for name in ("Sisters", "Probe", "Random", "Density"):
+    for name in ("Sisters", "Probe", "Untrained", "Density"):
         table.add_column(name, justify="right")
     table.add_column("Texts", justify="right", style="dim", no_wrap=True)
     for one in scores:
@@ -80,13 +80,14 @@ def _show(scores: Sequence[ConceptScore], densities: NDArray[np.float64]) -> Non
         table.add_row(
             escape(one.concept), "✓" if one.exists else "✗", f"#{one.feature}", f"{one.auc:.3f}",
             f"{low:.2f}–{high:.2f}", "–" if one.specificity is None else f"{one.specificity:.3f}",
-            f"{one.probe_auc:.3f}", f"{one.random_feature_auc:.3f}", f"{densities[one.feature]:.2%}",
+            f"{one.probe_auc:.3f}", f"{one.untrained_auc:.3f}", f"{densities[one.feature]:.2%}",
             f"{one.positives}+{one.negatives}",
         )  # fmt: skip
     console.print(table)
     tried = max(one.features_tried for one in scores)
     console.print(
         f"[dim]✓ a feature exists: its AUC on texts that did not choose it is at least {LEAST_AUC}, with a p-value of "
-        f"at most {LEVEL} corrected for the features tried (up to {tried:,}). Sisters: AUC against texts of "
-        "neighbouring concepts. Probe: difference of means on the raw activations. Random: what any feature gives.[/]"
+        f"at most {LEVEL} corrected for the features tried (up to {tried:,}), and its interval is above the AUC of the "
+        "best of as many random directions (Untrained). Sisters: AUC against texts of neighbouring concepts. Probe: "
+        "difference of means on the raw activations.[/]"
     )

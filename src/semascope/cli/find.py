@@ -17,8 +17,6 @@ from semascope.errors import ConfigError
 from semascope.progress import shown_by
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from semascope.features import FeatureIndex
     from semascope.records import Document
     from semascope.runs import Run
@@ -119,7 +117,7 @@ def _by_texts(
 
     ranking = find_by_texts(
         run.reader, documents, label, top=top, texts_each=texts, context_tokens=tokens, seed=seed,
-        directions_FD=_directions(run) if direction else None,
+        directions_FD=run.dictionary.reading_directions_FD if direction else None,
     )  # fmt: skip
     return {"by": "direction" if direction else "texts", "label": label, **ranking.as_json()}
 
@@ -164,17 +162,12 @@ def _by_target(
 def _like(run: Run, feature: int, top: int) -> dict[str, Any]:
     from semascope.features import nearest
 
-    directions_FD = _directions(run)
+    directions_FD = run.dictionary.reading_directions_FD
     if not 0 <= feature < len(directions_FD):
         raise ConfigError(f"there is no feature {feature}: the dictionary has features 0 to {len(directions_FD) - 1}")
     found = nearest(directions_FD, directions_FD[feature], top + 1)
     neighbours = [{"feature": other, "cosine": cosine} for other, cosine in found if other != feature]
     return {"by": "feature", "like": feature, "features": neighbours[:top]}
-
-
-def _directions(run: Run) -> Tensor:
-    """Where the dictionary reads: for an autoencoder its decoder's rows, for a transcoder its encoder's."""
-    return (run.dictionary.W_enc_FD if run.config.output_site else run.dictionary.W_dec_FO).detach()
 
 
 def _describe(features: list[dict[str, Any]], index: FeatureIndex) -> None:
@@ -242,11 +235,12 @@ def _print_comparison(found: Mapping[str, Any]) -> None:
     from semascope.concepts import LEAST_AUC, LEVEL
 
     console.print(
-        f"Probe on raw activations [bold cyan]{found['probe_auc']:.3f}[/], a random feature "
-        f"{found['random_feature_auc']:.3f}; {found['positives']} texts with '{escape(found['label'])}', "
-        f"{found['negatives']} without."
+        f"Probe on raw activations [bold cyan]{found['probe_auc']:.3f}[/], the best feature of an untrained dictionary "
+        f"{found['untrained_auc']:.3f}, a random feature {found['random_feature_auc']:.3f}; {found['positives']} texts "
+        f"with '{escape(found['label'])}', {found['negatives']} without."
     )
     console.print(
         "[dim]AUC, interval and p are of the half of the texts that did not rank; p is corrected for the "
-        f"{found['features_tried']:,} features tried. ✓ AUC at least {LEAST_AUC} with p at most {LEVEL}.[/]"
+        f"{found['features_tried']:,} features tried. ✓ AUC at least {LEAST_AUC}, p at most {LEVEL}, and the interval "
+        "above the untrained dictionary's AUC.[/]"
     )

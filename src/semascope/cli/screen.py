@@ -68,13 +68,13 @@ def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("AUC", justify="right", style="bold cyan")
     table.add_column("95 % interval", justify="right", style="dim", no_wrap=True)
     table.add_column("Probe", justify="right")
-    table.add_column("Random", justify="right")
+    table.add_column("Untrained", justify="right")
     table.add_column("Texts", justify="right", style="dim", no_wrap=True)
     for c in concepts:
         low, high = c["interval"]
         table.add_row(
             escape(c["concept"]), f"#{c['feature']}", f"{c['auc']:.3f}", f"{low:.2f} to {high:.2f}",
-            f"{c['probe_auc']:.3f}", f"{c['random_feature_auc']:.3f}", f"{c['positives']} + {c['negatives']}",
+            f"{c['probe_auc']:.3f}", f"{c['untrained_auc']:.3f}", f"{c['positives']} + {c['negatives']}",
         )  # fmt: skip
     return table
 

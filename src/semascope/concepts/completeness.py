@@ -5,7 +5,11 @@ rises as a sigmoid of the logarithm of their frequency, and further left the mor
 from others of its kind in the same sentences, by what fires on the name itself; half of the sentences choose the
 feature, the others score it.
 
-N names, S texts, F features.
+Names are so different from one another that among thousands of random directions there is one for nearly each that
+tells it from all others. What such directions do not do is point the way of the name: that is how a feature of its own
+is told from what happens to fire.
+
+N names, S texts, F features, D width.
 """
 
 from __future__ import annotations
@@ -13,14 +17,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from semascope.concepts.ranking import RankedFeature, rank
+from semascope.concepts.ranking import LEVEL, SCORE, rank
 from semascope.concepts.reading import TextReader
 from semascope.errors import DataError
 from semascope.records import Document
@@ -49,8 +54,10 @@ _DOCUMENTS_AT_ONCE = 256
 class NamePresence:
     """A name, how often the training text has it, and its best feature.
 
-    It is ``present`` when that feature exists by the criterion of concepts, has a held-out AUC of at least ``OWN_AUC``,
-    and is not the best of another name with a higher one.
+    The feature is the one whose direction is nearest to the difference between the name and others, in the sentences
+    that choose. ``cosine``: how near it is to that difference in the other sentences; ``untrained_cosine``: how near
+    the nearest of as many random directions is. The name is ``present`` when the feature is nearer than that, tells it
+    with a held-out AUC of at least ``OWN_AUC`` and not by chance, and is not nearer to another name.
     """
 
     name: str
@@ -58,6 +65,8 @@ class NamePresence:
     per_million: float
     feature: int
     auc: float
+    cosine: float
+    untrained_cosine: float
     present: bool
 
 
@@ -128,27 +137,34 @@ def measure_completeness(
         raise DataError(f"{len(names)} names were given, and a curve needs at least {_FEWEST_NAMES}")
     texts = [Document(template.format(name), kind) for name in names for template in TEMPLATES]
     windows = [ids for _, ids in one_window_each(texts, reader.model.tokenizer, context_tokens=64)]
-    maxima_SF, means_SD = reader.pool(windows, _places(windows, reader.model.tokenizer))
+    untrained = reader.untrained(windows)
+    pooled = reader.pool(windows, _places(windows, reader.model.tokenizer), untrained=untrained)
+    own_FD, random_FD = (_unit(one.reading_directions_FD.float().cpu()) for one in (reader.autoencoder, untrained))
     generator = random.Random(seed)
     n = len(TEMPLATES)
-    best: list[RankedFeature] = []
-    for number in range(len(names)):
+    found: list[NamePresence] = []
+    for number, name in enumerate(names):
         with_it = list(range(number * n, (number + 1) * n))
         others = [row for row in range(len(texts)) if row // n != number]
         negatives = generator.sample(others, min(_NEGATIVES, len(others)))
         generator.shuffle(with_it)
-        best += rank(maxima_SF, means_SD, torch.tensor(with_it), torch.tensor(negatives), seed=seed).features
-    owner = {one.feature: name for name, one in sorted(zip(names, best, strict=True), key=lambda pair: pair[1].auc)}
-    found = [
-        NamePresence(
-            name, counts[name], 1e6 * counts[name] / tokens, one.feature, one.auc,
-            present=one.exists and one.auc >= OWN_AUC and owner[one.feature] == name,
-        )
-        for name, one in zip(names, best, strict=True)
-    ]  # fmt: skip
+        sides = torch.tensor(with_it), torch.tensor(negatives)
+        [best] = rank(pooled, *sides, seed=seed, directions_FD=own_FD).features
+        has_D, lacks_D = (pooled.means_SD[rows[SCORE]].mean(dim=0) for rows in sides)
+        way_D = _unit(has_D - lacks_D)
+        cosine, nearest = (own_FD[best.feature] @ way_D).item(), (random_FD @ way_D).max().item()
+        tells = best.auc >= OWN_AUC and best.p_value <= LEVEL and cosine > nearest
+        per_million = 1e6 * counts[name] / tokens
+        found.append(NamePresence(name, counts[name], per_million, best.feature, best.auc, cosine, nearest, tells))
+    owner = {one.feature: one.name for one in sorted(found, key=lambda one: one.cosine)}
+    found = [replace(one, present=one.present and owner[one.feature] == one.name) for one in found]
     frequencies = np.array([frequency(one.count, tokens) for one in found])
     present = np.array([one.present for one in found])
     return Completeness(kind, reader.autoencoder.features, tokens, tuple(found), fit_sigmoid(frequencies, present))
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def _places(windows: Sequence[Sequence[int]], tokenizer: Tokenizer) -> list[range]:

@@ -44,13 +44,13 @@ def find_by_texts(
             f"there are {len(sides[0])} texts with '{label}' and {len(sides[1])} without, and at least {LEAST_TEXTS} "
             "of each are needed: half of them choose, the others score. For fewer texts, give them as prompts"
         )
-    maxima_SF, means_SD, [n, _] = reader.pool_kinds(
-        sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed
+    pooled, [n, _] = reader.pool_kinds(
+        sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed, with_untrained=True
     )
-    rows_S = torch.arange(len(maxima_SF))
+    rows_S = torch.arange(len(pooled.maxima_SF))
     if directions_FD is not None:
         directions_FD = directions_FD.detach().float().cpu()
-    return rank(maxima_SF, means_SD, rows_S[:n], rows_S[n:], seed=seed, top=top, directions_FD=directions_FD)
+    return rank(pooled, rows_S[:n], rows_S[n:], seed=seed, top=top, directions_FD=directions_FD)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from semascope.concepts.auc import auc
 from semascope.concepts.ranking import CHOOSE, LEAST_TEXTS, SCORE, rank
-from semascope.concepts.reading import TextReader
+from semascope.concepts.reading import Pooled, TextReader
 from semascope.concepts.suite import Concept
 from semascope.errors import DataError
 from semascope.records import Document
@@ -30,9 +30,9 @@ from semascope.text import one_window_each
 class ConceptScore:
     """What is known of one concept. AUCs are on the half of the texts that did not choose the feature.
 
-    ``random_feature_auc`` is the mean over random features that fire on any of the texts. ``interval`` is 95 %, by
-    bootstrap over texts. ``p_value`` is corrected for ``features_tried``, those that fire on any of the texts.
-    ``specificity`` is the AUC against the ``sister_texts`` of neighbouring concepts, None when there are too few.
+    ``interval``, ``p_value``, the controls ``probe_auc``, ``untrained_auc`` and ``random_feature_auc``, ``exists``: see
+    `ranking`. ``specificity`` is the AUC against the ``sister_texts`` of neighbouring concepts, None when there are too
+    few.
     """
 
     concept: str
@@ -41,6 +41,7 @@ class ConceptScore:
     auc: float
     interval: tuple[float, float]
     probe_auc: float
+    untrained_auc: float
     random_feature_auc: float
     positives: int
     negatives: int
@@ -99,7 +100,8 @@ def score_concepts(
     windows = one_window_each(needed.values(), reader.model.tokenizer, context_tokens=context_tokens)
     texts = {document.id: ids for document, ids in windows}
     row_of = {id: row for row, id in enumerate(texts)}
-    maxima_SF, means_SD = reader.pool(list(texts.values()))
+    ids = list(texts.values())
+    pooled = reader.pool(ids, untrained=reader.untrained(ids))
 
     scores: list[ConceptScore] = []
     for concept in concepts:
@@ -108,24 +110,23 @@ def score_concepts(
                 torch.tensor([row_of[document.id] for document in side], dtype=torch.int64)
                 for side in chosen[concept.name]
             ]
-            scores.append(_score(concept, maxima_SF, means_SD, *rows, seed=seed))
+            scores.append(_score(concept, pooled, *rows, seed=seed))
     return scores
 
 
 def _score(
     concept: Concept,
-    maxima_SF: Tensor,
-    means_SD: Tensor,
+    pooled: Pooled,
     positive_P: Tensor,
     negative_Q: Tensor,
     sister_S: Tensor,
     *,
     seed: int,
 ) -> ConceptScore:
-    ranking = rank(maxima_SF, means_SD, positive_P, negative_Q, seed=seed)
+    ranking = rank(pooled, positive_P, negative_Q, seed=seed)
     [best] = ranking.features
     specific = len(sister_S) >= LEAST_TEXTS
-    held_out_P1 = maxima_SF[positive_P[SCORE], best.feature][:, None]
+    held_out_P1 = pooled.maxima_SF[positive_P[SCORE], best.feature][:, None]
     return ConceptScore(
         concept=concept.name,
         label=concept.label,
@@ -133,6 +134,7 @@ def _score(
         auc=best.auc,
         interval=best.interval,
         probe_auc=ranking.probe_auc,
+        untrained_auc=ranking.untrained_auc,
         random_feature_auc=ranking.random_feature_auc,
         positives=ranking.positives,
         negatives=ranking.negatives,
@@ -140,6 +142,6 @@ def _score(
         exists=best.exists,
         p_value=best.p_value,
         features_tried=ranking.features_tried,
-        specificity=auc(held_out_P1, maxima_SF[sister_S, best.feature][:, None]).item() if specific else None,
+        specificity=auc(held_out_P1, pooled.maxima_SF[sister_S, best.feature][:, None]).item() if specific else None,
         sister_texts=len(sister_S),
     )

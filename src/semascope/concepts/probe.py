@@ -62,8 +62,8 @@ class ConceptProbe:
                 f"there are {len(sides[0])} texts about {name} and {len(sides[1])} others, and at least {LEAST_TEXTS} "
                 "of each are needed: give more labelled text, or hold out a larger part"
             )
-        _, means_SD, sizes = reader.pool_kinds(sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed)
-        with_PD, without_QD = means_SD.split(sizes)
+        pooled, sizes = reader.pool_kinds(sides, texts_each=texts_each, context_tokens=context_tokens, seed=seed)
+        with_PD, without_QD = pooled.means_SD.split(sizes)
         high_D, low_D = with_PD[CHOOSE].mean(dim=0), without_QD[CHOOSE].mean(dim=0)
         direction_D = (high_D - low_D) / (high_D - low_D).square().sum()
         return cls(

@@ -17,7 +17,7 @@ from semascope import progress
 from semascope.activations import OutlierFilter
 from semascope.models import LanguageModel
 from semascope.records import Codes, Document, Site
-from semascope.sae import SparseAutoencoder
+from semascope.sae import SparseAutoencoder, untrained_like
 from semascope.text import one_window_each
 
 TEXTS_AT_ONCE = 16
@@ -36,6 +36,19 @@ class ReadTokens:
     x_ND: Tensor
     codes: Codes
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """One row a text: the maximum over its tokens of each feature's activation [S, F], and the mean of the raw
+    activations [S, D].
+
+    ``untrained_SF``: the maxima of the features of an untrained dictionary, where one read along.
+    """
+
+    maxima_SF: Tensor
+    means_SD: Tensor
+    untrained_SF: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,41 +91,52 @@ class TextReader:
                 shown.advance(read.tokens)
         return found_Sn
 
-    def pool(self, texts: Sequence[Sequence[int]], places: Sequence[range] | None = None) -> tuple[Tensor, Tensor]:
-        """One row a token sequence; with ``places``, of its tokens there.
+    def untrained(self, texts: Sequence[Sequence[int]]) -> SparseAutoencoder:
+        """A dictionary that learned nothing, for such texts: about the mean of some of them, and as sparse there."""
+        some = next(self.read(texts[:: -(-len(texts) // TEXTS_AT_ONCE)]))
+        l0 = len(some.codes.values) / len(some.x_ND)
+        return untrained_like(self.autoencoder, some.x_ND.mean(dim=0), l0)
 
-        Returns:
-            The maximum over each text's tokens of each feature's activation [S, F], and the mean of the raw
-            activations [S, D].
-        """
-        maxima_SF = torch.zeros(len(texts), self.autoencoder.features)
+    def pool(
+        self,
+        texts: Sequence[Sequence[int]],
+        places: Sequence[range] | None = None,
+        *,
+        untrained: SparseAutoencoder | None = None,
+    ) -> Pooled:
+        """One row a token sequence; with ``places``, of its tokens there. ``untrained`` reads the same activations."""
+        dictionaries = [self.autoencoder] if untrained is None else [self.autoencoder, untrained]
+        maxima = [torch.zeros(len(texts), one.features) for one in dictionaries]
         sums_SD = torch.zeros(len(texts), self.autoencoder.width)
         counts_S = torch.zeros(len(texts))
         with progress.task("Read labelled texts", total=sum(map(len, texts)), unit="tokens") as shown:
             for read in self.read(texts):
-                codes, rows_K = read.codes, read.codes.row_ids().cpu()
                 inside_N = torch.ones(len(read.texts_N), dtype=torch.bool)
                 if places is not None:
                     start_S, stop_S = (torch.tensor([getattr(one, end) for one in places]) for end in ("start", "stop"))
                     inside_N = (read.positions_N >= start_S[read.texts_N]) & (read.positions_N < stop_S[read.texts_N])
-                flat_K = read.texts_N[rows_K] * self.autoencoder.features + codes.feature_ids.cpu()
-                values_K = codes.values.float().cpu() * inside_N[rows_K]
-                maxima_SF.view(-1).scatter_reduce_(0, flat_K, values_K, "amax")
+                codes = [read.codes, *(one.encode(read.x_ND) for one in dictionaries[1:])]
+                for one, maxima_SF in zip(codes, maxima, strict=True):
+                    rows_K = one.row_ids().cpu()
+                    flat_K = read.texts_N[rows_K] * one.n_features + one.feature_ids.cpu()
+                    values_K = one.values.float().cpu() * inside_N[rows_K]
+                    maxima_SF.view(-1).scatter_reduce_(0, flat_K, values_K, "amax")
                 sums_SD.index_add_(0, read.texts_N[inside_N], read.x_ND.cpu()[inside_N])
                 counts_S += read.texts_N[inside_N].bincount(minlength=len(texts))
                 shown.advance(read.tokens)
-        return maxima_SF, sums_SD / counts_S.clamp_min(1)[:, None]
+        return Pooled(maxima[0], sums_SD / counts_S.clamp_min(1)[:, None], *maxima[1:])
 
     def pool_kinds(
-        self, kinds: Sequence[Sequence[Document]], *, texts_each: int, context_tokens: int, seed: int
-    ) -> tuple[Tensor, Tensor, list[int]]:
+        self, kinds: Sequence[Sequence[Document]], *, texts_each: int, context_tokens: int, seed: int,
+        with_untrained: bool = False,
+    ) -> tuple[Pooled, list[int]]:  # fmt: skip
         """What `pool` says of up to ``texts_each`` documents of each kind, cut to ``context_tokens``.
 
-        Returns its two tensors, with the kinds one after another and each in random order, and how many there are of
-        each.
+        The kinds come one after another, each in random order; returns how many there are of each, too.
         """
         generator = random.Random(seed)
         drawn = [generator.sample(kind, min(texts_each, len(kind))) for kind in kinds]
         windows = one_window_each(list(chain(*drawn)), self.model.tokenizer, context_tokens=context_tokens)
-        maxima_SF, means_SD = self.pool([ids for _, ids in windows])
-        return maxima_SF, means_SD, [len(kind) for kind in drawn]
+        texts = [ids for _, ids in windows]
+        pooled = self.pool(texts, untrained=self.untrained(texts) if with_untrained else None)
+        return pooled, [len(kind) for kind in drawn]

@@ -9,6 +9,7 @@ from semascope.sae.kl import KL, KLConfig
 from semascope.sae.l1 import L1, L1Config
 from semascope.sae.registry import VARIANTS, AnyVariant, build
 from semascope.sae.topk import TopKAutoencoder, TopKConfig
+from semascope.sae.untrained import untrained_like
 
 __all__ = [
     "KL",
@@ -37,4 +38,5 @@ __all__ = [
     "hook_name",
     "load_dictionary",
     "save_dictionary",
+    "untrained_like",
 ]

@@ -232,6 +232,11 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         """What is subtracted from the input before encoding."""
         return self.b_dec_O if self.centred else None
 
+    @property
+    def reading_directions_FD(self) -> Tensor:
+        """Where features read: the decoder's rows or, where it writes into another space, the encoder's."""
+        return (self.W_dec_FO if self.shape.output_width is None else self.W_enc_FD).detach()
+
     @torch.no_grad()
     def encode(self, x_BD: Tensor) -> Codes:
         """Sparse codes of a batch of activations. Raises MismatchError for activations of another width."""

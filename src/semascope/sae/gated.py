@@ -16,7 +16,7 @@ from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation, squared_error
 
 
@@ -45,10 +45,11 @@ class Gated(BarrierAutoencoder[GatedConfig]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """As TopK starts, with gates that open equally often and give the L0 asked for."""
+        """As TopK starts, at a size that fits, with gates that open equally often and give the L0 asked for."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         self.b_mag_F.copy_(self.b_enc_F)
         self.b_enc_F.sub_(firing_limits(self, sample_BD, self.starting_l0))
+        self.b_mag_F.mul_(scale_to_fit(self, self.selection(), sample_BD, target_BO))
 
     def selection(self) -> Selection:
         """Every open gate."""

@@ -57,19 +57,23 @@ def unit_rows_about_the_median(
         autoencoder.W_dec_FO.copy_(_directions_of_targets(autoencoder, sample_BD, target_BO))
 
 
-def scale_to_fit(autoencoder: SparseAutoencoder, selection: Selection, sample_BD: Tensor, target_BO: Tensor) -> None:
+def scale_to_fit(autoencoder: SparseAutoencoder, selection: Selection, sample_BD: Tensor, target_BO: Tensor) -> Tensor:
     """Make the encoder larger or smaller, as a whole, so that what is selected adds up to the target as well as it can.
 
     Of many random directions the ones that fit best all point somewhat the same way: their sum is several times too
-    large, and a training would begin by unlearning that.
+    large, and a training would begin by unlearning that. What stays above a barrier alone may be as much too small.
+    Returns the factor, for what else is in units of pre-activations: thresholds, and the biases of magnitudes.
     """
     team = autoencoder.team
     own = team.rows(min(ROWS_TO_FIT, len(sample_BD)))
     [(pattern, pre_K)] = autoencoder.preactivations(sample_BD[own], [selection])
-    found_BO = team.sum_features(decode(pattern, pre_K.relu(), autoencoder.W_dec_FO))
-    factor = fitting_factor(found_BO, target_BO[own] - autoencoder.b_dec_O, team)
+    values_K = autoencoder.activation(pattern, pre_K)
+    found_BO = team.sum_features(decode(pattern, values_K, autoencoder.W_dec_FO))
+    # Rounded, so that however many processes add up the rows, they start from the same bits.
+    factor = fitting_factor(found_BO, target_BO[own] - autoencoder.b_dec_O, team).round(decimals=3)
     autoencoder.W_enc_FD.mul_(factor)
     autoencoder.b_enc_F.mul_(factor)
+    return factor
 
 
 def firing_limits(
@@ -87,7 +91,8 @@ def firing_limits(
     limits: list[Tensor] = []
     for part in autoencoder.W_enc_FD[among].split(FEATURES_AT_ONCE):
         [(_, largest_K)] = encode(part, None, centred_BD, no_bias_B, [TopK(most)])
-        limits.append(largest_K.view(len(part), most).amin(dim=1))
+        # Between the last that is to exceed it and the next one, so that no rounding decides.
+        limits.append(largest_K.view(len(part), most).topk(min(2, most), largest=False).values.mean(dim=1))
     return torch.cat(limits) + autoencoder.b_enc_F[among]
 
 

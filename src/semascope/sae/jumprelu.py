@@ -23,7 +23,7 @@ from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, REVIVED_DENSITY, STARTING_L0
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
 
 BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
@@ -60,10 +60,12 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """As TopK starts, with thresholds at which all features fire equally often and the L0 is as asked for."""
+        """As TopK starts, at a size that fits, with thresholds at which all features fire equally often and the L0 is
+        as asked for."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         limits_F = firing_limits(self, sample_BD, self.config.l0 or STARTING_L0)
-        self.threshold_F.copy_(limits_F.clamp_min(self.bandwidth))
+        factor = scale_to_fit(self, Above(limits_F), sample_BD, target_BO)
+        self.threshold_F.copy_((factor * limits_F).clamp_min(self.bandwidth))
 
     def selection(self) -> Selection:
         """Everything above its feature's threshold; thresholds are never negative."""

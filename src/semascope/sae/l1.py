@@ -19,7 +19,7 @@ from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
 from semascope.sae.barrier import BARRIER_RATE, BarrierAutoencoder
 from semascope.sae.base import Losses, Moment, Shape
 from semascope.sae.control import L0Controller, PenaltySettings
-from semascope.sae.initial import fill_with_directions, firing_limits, unit_rows_about_the_median
+from semascope.sae.initial import fill_with_directions, firing_limits, scale_to_fit, unit_rows_about_the_median
 from semascope.sae.reconstruction import Reconstruction, dense_reconstruction
 
 INITIAL_DECODER_NORM = 0.1
@@ -64,7 +64,7 @@ class L1(BarrierAutoencoder[L1Config]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """The paper's start; for an L0, that of TopK with biases at which all features fire equally often."""
+        """The paper's start; for an L0, that of TopK, with biases at which all features fire equally often."""
         if self.config.l0 is None:
             fill_with_directions(self.W_enc_FD, generator, features=self.features, held=self.held)
             self.W_enc_FD.mul_(INITIAL_DECODER_NORM)
@@ -78,6 +78,7 @@ class L1(BarrierAutoencoder[L1Config]):
         else:
             unit_rows_about_the_median(self, sample_BD, target_BO, generator)
             self.b_enc_F.sub_(firing_limits(self, sample_BD, self.config.l0))
+            scale_to_fit(self, self.selection(), sample_BD, target_BO)
             self.active_share.fill_(self.config.l0 / self.features)
 
     def selection(self) -> Selection:

@@ -16,13 +16,19 @@ _PREFIX = "completeness-"
 
 
 class PresentName(BaseModel):
-    """A name, how often the training text has it, and its best feature; ``present``: whether that is the name's own."""
+    """A name, how often the training text has it, and its best feature; ``present``: whether that is the name's own.
+
+    ``cosine``: with what the name adds to the activations; ``untrained_cosine``: of the nearest of as many random
+    directions.
+    """
 
     name: str
     count: int
     per_million: float
     feature: int
     auc: float
+    cosine: float
+    untrained_cosine: float
     present: bool
 
 

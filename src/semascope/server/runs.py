@@ -71,7 +71,8 @@ class Concept(BaseModel):
     """How well the best feature for a concept ranks texts that did not choose it.
 
     ``exists``: by AUC and by a test that counts the features tried. ``probe_auc``: difference of means on the raw
-    activations; ``random_feature_auc``: what any feature gives. ``specificity``: AUC against neighbouring concepts.
+    activations; ``untrained_auc``: the best feature of an untrained dictionary. ``specificity``: AUC against
+    neighbouring concepts.
     """
 
     concept: str
@@ -79,7 +80,7 @@ class Concept(BaseModel):
     auc: float
     interval: tuple[float, float]
     probe_auc: float
-    random_feature_auc: float
+    untrained_auc: float
     positives: int
     negatives: int
     exists: bool

@@ -1,0 +1,162 @@
+"""What the size of a training's start, and of what AuxK compares, do to dictionaries that are trained for few steps.
+
+    semascope train smollm2-135m --data sample --layer 15 --context 128 --held-out 0.2 --tokens 250k --features 128 \
+        --keep-activations --out runs/kept
+    python benchmarks/awake.py runs/kept/activations
+
+trains `topk` dictionaries on the same activations and prints a row of a Markdown table for each: explained variance,
+and the features that did not fire once, on 8,192 activations that nothing was trained on. "unit" and "published" are
+the start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from unittest.mock import patch
+
+import semascope  # noqa: F401  # before PyTorch, as the command has it
+
+# isort: split
+import torch
+from torch import Tensor
+
+from semascope.activations import ActivationStore
+from semascope.activations.streams import unit_scale
+from semascope.sae import SparseAutoencoder, TopKConfig
+from semascope.sae.losses import squared_deviation, squared_error
+from semascope.training import Columns, Trainer, TrainingConfig
+from semascope.training.loop import INTERVAL_STEPS
+from semascope.training.trainer import QUIET_SHARE
+
+HELD_OUT = 8192
+SAMPLE = 16_384
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training. ``learning_rate``: None for the default; ``quiet_after``: tokens of silence that AuxK waits for."""
+
+    features: int = 65_536
+    l0: int = 128
+    tokens: int = 16_384
+    batch: int = 256
+    learning_rate: float | None = 5e-4
+    start: Literal["unit", "fitted"] = "fitted"
+    auxiliary: Literal["published", "fitted", "none"] = "fitted"
+    quiet_after: int = 4096
+    auxiliary_k: int = 256
+    coefficient: float = 1 / 32
+
+    @property
+    def config(self) -> TrainingConfig:
+        """As settings of a training."""
+        return TrainingConfig(
+            variant=TopKConfig(
+                k=self.l0,
+                auxiliary_k=self.auxiliary_k,
+                auxiliary_coefficient=0.0 if self.auxiliary == "none" else self.coefficient,
+            ),
+            features=self.features,
+            tokens=self.tokens,
+            batch_tokens=self.batch,
+            learning_rate=self.learning_rate,
+            dead_after_tokens=round(self.quiet_after / QUIET_SHARE),
+        )
+
+
+def _ordinary(start: Literal["unit", "fitted"], auxiliary: Literal["published", "fitted"]) -> list[Case]:
+    sizes = [(8192, 196_608, 1024, 12_288), (16_384, 49_152, 512, 3072)]
+    return [
+        Case(features, 32, tokens, batch, None, start, auxiliary, quiet_after)
+        for features, tokens, batch, quiet_after in sizes
+    ]
+
+
+CASES = [
+    Case(start="unit", auxiliary="published", learning_rate=2e-3),
+    Case(start="unit", auxiliary="published", learning_rate=3e-3),
+    *(Case(auxiliary="published", learning_rate=rate) for rate in (4e-3, 2e-3, 1e-3)),
+    Case(auxiliary="published", learning_rate=1e-3, quiet_after=2048),
+    Case(auxiliary="published", learning_rate=1e-3, quiet_after=1024),
+    Case(auxiliary="published", learning_rate=1e-3, quiet_after=1024, auxiliary_k=1024),
+    Case(auxiliary="published", learning_rate=1e-3, quiet_after=1024, auxiliary_k=512, coefficient=0.3),
+    *(Case(auxiliary="none", learning_rate=rate) for rate in (2e-3, 1e-3, 5e-4, 2.5e-4)),
+    Case(auxiliary="published", quiet_after=2048),
+    *(Case(quiet_after=after) for after in (2048, 1024)),
+    *_ordinary("unit", "published"),
+    *_ordinary("fitted", "published"),
+    *_ordinary("unit", "fitted"),
+    *_ordinary("fitted", "fitted"),
+    *(Case(tokens=8192, batch=batch) for batch in (64, 128, 256)),
+    Case(tokens=8192, batch=128, l0=256),
+]
+
+
+@contextmanager
+def as_in(case: Case) -> Iterator[None]:
+    """The start or the auxiliary loss as published, where the case has it so."""
+    with ExitStack() as patches:
+        for where, how in (("initial", case.start), ("auxiliary", case.auxiliary)):
+            if how in ("unit", "published"):
+                patches.enter_context(patch(f"semascope.sae.{where}.fitting_factor", lambda *_: torch.tensor(1.0)))
+        yield
+
+
+@torch.no_grad()
+def measured(autoencoder: SparseAutoencoder, x_ND: Tensor) -> tuple[float, float]:
+    """Explained variance, and the share of features that never fire."""
+    error, fired_F = 0.0, torch.zeros(autoencoder.features, dtype=torch.bool)
+    for x_BD in x_ND.split(1024):
+        codes = autoencoder.encode(x_BD)
+        error += squared_error(autoencoder.decode(codes), x_BD).item()
+        fired_F[codes.feature_ids[codes.values > 0]] = True
+    return 1 - error / squared_deviation(x_ND).item(), 1 - fired_F.float().mean().item()
+
+
+def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
+    """Train one, and say what became of it."""
+    trainer = Trainer(case.config, Columns(slice(0, train_ND.shape[1])), folder=folder)
+    with as_in(case):
+        trainer.initialize(train_ND[:SAMPLE])
+        trainer.begin(after_step=0)
+        before, _ = measured(trainer.autoencoder, held_out_ND)
+        for step in range(case.config.steps):
+            trainer.step(train_ND[step * case.batch : (step + 1) * case.batch], step)
+            if (step + 1) % INTERVAL_STEPS == 0 or step + 1 == case.config.steps:
+                trainer.end_interval(step + 1, tokens_per_second=0.0)
+    explained, silent = measured(trainer.autoencoder, held_out_ND)
+    quiet = len(trainer.firing.silent(case.tokens // 4)) / case.features
+    waits = "" if case.auxiliary == "none" else f"{case.quiet_after:,}"
+    auxiliary = case.auxiliary
+    if (case.auxiliary_k, case.coefficient) != (256, 1 / 32):
+        auxiliary += f", k_aux {case.auxiliary_k}, coefficient {case.coefficient:.2g}"
+    return (
+        f"| {case.features:,} | {case.l0} | {case.tokens:,} | {case.batch:,} | {trainer.config.learning_rate:.2g} "
+        f"| {case.start} | {auxiliary} | {waits} | {before:.3f} | {explained:.3f} | {silent:.2%} | {quiet:.2%} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="the activations that 'semascope train --keep-activations' left")
+    options = parser.parse_args()
+    store = ActivationStore(options.store)
+    x_ND = store.rows(torch.randperm(len(store), generator=torch.Generator().manual_seed(1)))
+    x_ND *= unit_scale(x_ND.square().sum(dim=1).mean().item(), x_ND.shape[1])
+    print(
+        "| features | L0 | tokens | batch | learning rate | start | AuxK | quiet after | explained at the start "
+        "| explained variance | silent on 8,192 others | silent for the last quarter |\n|" + "---|" * 12
+    )
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            print(row(case, x_ND[:-HELD_OUT], x_ND[-HELD_OUT:], Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
