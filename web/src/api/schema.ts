@@ -902,7 +902,8 @@ export interface components {
          * @description How well the best feature for a concept ranks texts that did not choose it.
          *
          *     ``exists``: by AUC and by a test that counts the features tried. ``probe_auc``: difference of means on the raw
-         *     activations; ``random_feature_auc``: what any feature gives. ``specificity``: AUC against neighbouring concepts.
+         *     activations; ``untrained_auc``: the best feature of an untrained dictionary. ``specificity``: AUC against
+         *     neighbouring concepts.
          */
         Concept: {
             /** Auc */
@@ -924,10 +925,10 @@ export interface components {
             positives: number;
             /** Probe Auc */
             probe_auc: number;
-            /** Random Feature Auc */
-            random_feature_auc: number;
             /** Specificity */
             specificity: number | null;
+            /** Untrained Auc */
+            untrained_auc: number;
         };
         /**
          * ConceptSuite
@@ -1457,10 +1458,15 @@ export interface components {
         /**
          * PresentName
          * @description A name, how often the training text has it, and its best feature; ``present``: whether that is the name's own.
+         *
+         *     ``cosine``: with what the name adds to the activations; ``untrained_cosine``: of the nearest of as many random
+         *     directions.
          */
         PresentName: {
             /** Auc */
             auc: number;
+            /** Cosine */
+            cosine: number;
             /** Count */
             count: number;
             /** Feature */
@@ -1471,6 +1477,8 @@ export interface components {
             per_million: number;
             /** Present */
             present: boolean;
+            /** Untrained Cosine */
+            untrained_cosine: number;
         };
         /**
          * Problem
@@ -1594,12 +1602,12 @@ export interface components {
             positives: number;
             /** Probe Auc */
             probe_auc: number;
-            /** Random Feature Auc */
-            random_feature_auc: number;
             /** Sister Texts */
             sister_texts: number;
             /** Specificity */
             specificity: number | null;
+            /** Untrained Auc */
+            untrained_auc: number;
         };
         /**
          * ScoredSuite
