@@ -4,20 +4,20 @@
         --keep-activations --out runs/kept
     python benchmarks/awake.py runs/kept/activations
 
-trains `topk` dictionaries on the same activations and prints a row of a Markdown table for each: explained variance,
-and the features that did not fire once, on 8,192 activations that nothing was trained on. "unit" and "published" are
-the start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with.
+trains dictionaries on the same activations and prints a row of a Markdown table for each: L0, explained variance, and
+the features that did not fire once, on 8,192 activations that nothing was trained on. "unit" and "published" are the
+start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from unittest.mock import patch
 
 import semascope  # noqa: F401  # before PyTorch, as the command has it
@@ -28,28 +28,33 @@ from torch import Tensor
 
 from semascope.activations import ActivationStore
 from semascope.activations.streams import unit_scale
-from semascope.sae import SparseAutoencoder, TopKConfig
+from semascope.sae import GatedConfig, JumpReLUConfig, L1Config, SparseAutoencoder, TopKConfig, VariantConfig
 from semascope.sae.losses import squared_deviation, squared_error
 from semascope.training import Columns, Trainer, TrainingConfig
 from semascope.training.loop import INTERVAL_STEPS
 from semascope.training.trainer import QUIET_SHARE
 
+Start = Literal["unit", "fitted"]
+
+STARTS: tuple[Start, ...] = get_args(Start)
 HELD_OUT = 8192
 SAMPLE = 16_384
 
 
 @dataclass(frozen=True)
 class Case:
-    """One training. ``learning_rate``: None for the default; ``quiet_after``: tokens of silence that AuxK waits for."""
+    """One training. ``quiet_after``: tokens of silence that AuxK waits for, and None, like a ``learning_rate`` of None,
+    is the default."""
 
+    variant: str = "topk"
     features: int = 65_536
     l0: int = 128
     tokens: int = 16_384
     batch: int = 256
     learning_rate: float | None = 5e-4
-    start: Literal["unit", "fitted"] = "fitted"
+    start: Start = "fitted"
     auxiliary: Literal["published", "fitted", "none"] = "fitted"
-    quiet_after: int = 4096
+    quiet_after: int | None = 4096
     auxiliary_k: int = 256
     coefficient: float = 1 / 32
 
@@ -57,23 +62,33 @@ class Case:
     def config(self) -> TrainingConfig:
         """As settings of a training."""
         return TrainingConfig(
-            variant=TopKConfig(
-                k=self.l0,
-                auxiliary_k=self.auxiliary_k,
-                auxiliary_coefficient=0.0 if self.auxiliary == "none" else self.coefficient,
+            variant=VARIANTS[self.variant](self.l0).model_copy(
+                update={
+                    "auxiliary_k": self.auxiliary_k,
+                    "auxiliary_coefficient": 0.0 if self.auxiliary == "none" else self.coefficient,
+                }
             ),
             features=self.features,
             tokens=self.tokens,
             batch_tokens=self.batch,
             learning_rate=self.learning_rate,
-            dead_after_tokens=round(self.quiet_after / QUIET_SHARE),
+            dead_after_tokens=self.quiet_after and round(self.quiet_after / QUIET_SHARE),
         )
 
 
-def _ordinary(start: Literal["unit", "fitted"], auxiliary: Literal["published", "fitted"]) -> list[Case]:
+VARIANTS: dict[str, Callable[[int], VariantConfig]] = {
+    "topk": lambda l0: TopKConfig(k=l0),
+    "jumprelu": lambda l0: JumpReLUConfig(l0=l0),
+    "jumprelu, gemma-scope": lambda l0: JumpReLUConfig(l0=l0, recipe="gemma-scope"),
+    "gated": lambda l0: GatedConfig(l0=l0),
+    "l1": lambda l0: L1Config(l0=l0),
+}
+
+
+def _ordinary(start: Start, auxiliary: Literal["published", "fitted"]) -> list[Case]:
     sizes = [(8192, 196_608, 1024, 12_288), (16_384, 49_152, 512, 3072)]
     return [
-        Case(features, 32, tokens, batch, None, start, auxiliary, quiet_after)
+        Case("topk", features, 32, tokens, batch, None, start, auxiliary, quiet_after)
         for features, tokens, batch, quiet_after in sizes
     ]
 
@@ -95,7 +110,19 @@ CASES = [
     *_ordinary("fitted", "fitted"),
     *(Case(tokens=8192, batch=batch) for batch in (64, 128, 256)),
     Case(tokens=8192, batch=128, l0=256),
+    *(
+        Case(variant, 8192, 32, 98_304, 1024, None, start, quiet_after=None)
+        for variant in VARIANTS
+        for start in STARTS
+        if variant != "topk"
+    ),
 ]
+
+
+COLUMNS = (
+    "variant", "features", "L0", "tokens", "batch", "learning rate", "start", "AuxK", "quiet after",
+    "explained at the start", "explained variance", "silent on 8,192 others", "silent for the last quarter",
+)  # fmt: skip
 
 
 @contextmanager
@@ -109,14 +136,15 @@ def as_in(case: Case) -> Iterator[None]:
 
 
 @torch.no_grad()
-def measured(autoencoder: SparseAutoencoder, x_ND: Tensor) -> tuple[float, float]:
-    """Explained variance, and the share of features that never fire."""
-    error, fired_F = 0.0, torch.zeros(autoencoder.features, dtype=torch.bool)
+def measured(autoencoder: SparseAutoencoder, x_ND: Tensor) -> tuple[float, float, float]:
+    """Explained variance, L0, and the share of features that never fire."""
+    error, active, fired_F = 0.0, 0, torch.zeros(autoencoder.features, dtype=torch.bool)
     for x_BD in x_ND.split(1024):
         codes = autoencoder.encode(x_BD)
         error += squared_error(autoencoder.decode(codes), x_BD).item()
+        active += int((codes.values > 0).sum())
         fired_F[codes.feature_ids[codes.values > 0]] = True
-    return 1 - error / squared_deviation(x_ND).item(), 1 - fired_F.float().mean().item()
+    return 1 - error / squared_deviation(x_ND).item(), active / len(x_ND), 1 - fired_F.float().mean().item()
 
 
 def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
@@ -125,35 +153,36 @@ def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
     with as_in(case):
         trainer.initialize(train_ND[:SAMPLE])
         trainer.begin(after_step=0)
-        before, _ = measured(trainer.autoencoder, held_out_ND)
+        before, _, _ = measured(trainer.autoencoder, held_out_ND)
         for step in range(case.config.steps):
             trainer.step(train_ND[step * case.batch : (step + 1) * case.batch], step)
             if (step + 1) % INTERVAL_STEPS == 0 or step + 1 == case.config.steps:
                 trainer.end_interval(step + 1, tokens_per_second=0.0)
-    explained, silent = measured(trainer.autoencoder, held_out_ND)
+    explained, l0, silent = measured(trainer.autoencoder, held_out_ND)
     quiet = len(trainer.firing.silent(case.tokens // 4)) / case.features
-    waits = "" if case.auxiliary == "none" else f"{case.quiet_after:,}"
+    assert trainer.config.dead_after_tokens is not None
+    waits = "" if case.auxiliary == "none" else f"{round(QUIET_SHARE * trainer.config.dead_after_tokens):,}"
     auxiliary = case.auxiliary
     if (case.auxiliary_k, case.coefficient) != (256, 1 / 32):
         auxiliary += f", k_aux {case.auxiliary_k}, coefficient {case.coefficient:.2g}"
-    return (
-        f"| {case.features:,} | {case.l0} | {case.tokens:,} | {case.batch:,} | {trainer.config.learning_rate:.2g} "
-        f"| {case.start} | {auxiliary} | {waits} | {before:.3f} | {explained:.3f} | {silent:.2%} | {quiet:.2%} |"
-    )
+    cells = (
+        case.variant, f"{case.features:,}", f"{l0:.1f}", f"{case.tokens:,}", f"{case.batch:,}",
+        f"{trainer.config.learning_rate:.2g}", case.start, auxiliary, waits, f"{before:.3f}", f"{explained:.3f}",
+        f"{silent:.2%}", f"{quiet:.2%}",
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, help="the activations that 'semascope train --keep-activations' left")
+    parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=[*VARIANTS], help="train these alone")
     options = parser.parse_args()
     store = ActivationStore(options.store)
     x_ND = store.rows(torch.randperm(len(store), generator=torch.Generator().manual_seed(1)))
     x_ND *= unit_scale(x_ND.square().sum(dim=1).mean().item(), x_ND.shape[1])
-    print(
-        "| features | L0 | tokens | batch | learning rate | start | AuxK | quiet after | explained at the start "
-        "| explained variance | silent on 8,192 others | silent for the last quarter |\n|" + "---|" * 12
-    )
-    for case in CASES:
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for case in (case for case in CASES if case.variant in options.variant):
         with tempfile.TemporaryDirectory() as folder:
             print(row(case, x_ND[:-HELD_OUT], x_ND[-HELD_OUT:], Path(folder)), flush=True)
 
