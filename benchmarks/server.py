@@ -1,10 +1,10 @@
 """How fast `semascope serve` answers what the page asks; prints one JSON object a run.
 
     python benchmarks/server.py runs/demo                                  # a run with an index
-    python benchmarks/server.py --features 1048576 --width 16 --out runs/wide  # a synthetic one, kept
+    python benchmarks/server.py --features 1048576 --out runs/wide             # a synthetic one, kept
 
-A synthetic run has an index as benchmarks/index.py makes them. Its decoder may be narrow: no answer depends on its
-width, and finding everyone's neighbours takes F² · width operations.
+A synthetic run has an index as benchmarks/index.py makes them, but for the neighbours, which are drawn at random: to
+find them takes F² · width operations, and to tell them takes as long whichever they are.
 
 The server is a process of its own, asked over the loopback, one question after another. Milliseconds from question to
 answer, over features drawn at random. What needs the language model is left out: that is the model's time.
@@ -22,14 +22,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import numpy as np
+import torch
 from index import build, latency
+from torch import Tensor
 
 from semascope.config import RunConfig
 from semascope.runs import RunFolder
 
+# Of the decoder: no answer depends on it.
+WIDTH = 64
 WORDS = ("token12", "token345", "token1", "tok", "the", "par")
 
 
@@ -46,6 +51,13 @@ def serving(run: Path) -> Iterator[httpx.Client]:
                 yield client
         finally:
             server.send_signal(signal.SIGINT)
+
+
+def drawn_neighbours(unit_FD: Tensor, features: range, k: int) -> tuple[Tensor, Tensor]:
+    """In place of `semascope.features.decoder.neighbours`: any features, with their cosines."""
+    generator = torch.Generator().manual_seed(features.start)
+    ids_nK = torch.randint(len(unit_FD), (len(features), k), generator=generator)
+    return ids_nK, torch.einsum("nd,nkd->nk", unit_FD[features.start : features.stop], unit_FD[ids_nK]).clamp(-1, 1)
 
 
 def measure(run: Path, requests: int) -> dict[str, object]:
@@ -85,7 +97,6 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="*")
     parser.add_argument("--features", type=int, default=65_536)
     parser.add_argument("--activations", type=int, default=10_000_000)
-    parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--out", type=Path, help="keep the synthetic run here")
     parser.add_argument("--requests", type=int, default=100)
     options = parser.parse_args()
@@ -95,7 +106,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             run = options.out or Path(temporary) / "synthetic"
             RunFolder.begin(run, RunConfig(site="resid_post.15"))
-            build(run / "features", options.features, options.activations, 32, options.width)
+            with patch("semascope.features.parts.neighbours", drawn_neighbours):
+                build(run / "features", options.features, options.activations, 32, WIDTH)
             print(json.dumps(measure(run, options.requests), indent=2))
 
 
