@@ -51,7 +51,7 @@ def show(run: Run, evaluation: dict[str, Any], concepts: list[dict[str, Any]], r
     console.print(knowledge(concepts))
     console.print(
         "[dim]AUC of one feature on texts that did not choose it; 0.5 is chance. Probe: difference of means on the raw "
-        "activations. Untrained: the best of as many random directions.[/]\n"
+        "activations. Untrained: the best of as many random directions. ✓ not by chance, and better than those.[/]\n"
     )
     for concept in concepts[:6]:
         page = run.features.page(concept["feature"], n_top=4, n_intervals=0)

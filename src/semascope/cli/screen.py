@@ -64,6 +64,7 @@ def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
     """The table "what it knows"."""
     table = Table(title="What it knows", title_justify="left", title_style="bold", box=None, padding=(0, 1))
     table.add_column("Concept", style="bold")
+    table.add_column("")
     table.add_column("Feature", justify="right", style="magenta")
     table.add_column("AUC", justify="right", style="bold cyan")
     table.add_column("95 % interval", justify="right", style="dim", no_wrap=True)
@@ -73,8 +74,8 @@ def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
     for c in concepts:
         low, high = c["interval"]
         table.add_row(
-            escape(c["concept"]), f"#{c['feature']}", f"{c['auc']:.3f}", f"{low:.2f} to {high:.2f}",
-            f"{c['probe_auc']:.3f}", f"{c['untrained_auc']:.3f}", f"{c['positives']} + {c['negatives']}",
+            escape(c["concept"]), "✓" if c["exists"] else "✗", f"#{c['feature']}", f"{c['auc']:.3f}",
+            f"{low:.2f} to {high:.2f}", f"{c['probe_auc']:.3f}", f"{c['untrained_auc']:.3f}", f"{c['positives']} + {c['negatives']}",
         )  # fmt: skip
     return table
 

@@ -141,14 +141,9 @@ def measure_completeness(
     pooled = reader.pool(windows, _places(windows, reader.model.tokenizer), untrained=untrained)
     own_FD, random_FD = (_unit(one.reading_directions_FD.float().cpu()) for one in (reader.autoencoder, untrained))
     generator = random.Random(seed)
-    n = len(TEMPLATES)
     found: list[NamePresence] = []
     for number, name in enumerate(names):
-        with_it = list(range(number * n, (number + 1) * n))
-        others = [row for row in range(len(texts)) if row // n != number]
-        negatives = generator.sample(others, min(_NEGATIVES, len(others)))
-        generator.shuffle(with_it)
-        sides = torch.tensor(with_it), torch.tensor(negatives)
+        sides = _draw_sides(number, len(names), generator)
         [best] = rank(pooled, *sides, seed=seed, directions_FD=own_FD).features
         has_D, lacks_D = (pooled.means_SD[rows[SCORE]].mean(dim=0) for rows in sides)
         way_D = _unit(has_D - lacks_D)
@@ -161,6 +156,16 @@ def measure_completeness(
     frequencies = np.array([frequency(one.count, tokens) for one in found])
     present = np.array([one.present for one in found])
     return Completeness(kind, reader.autoencoder.features, tokens, tuple(found), fit_sigmoid(frequencies, present))
+
+
+def _draw_sides(number: int, n_names: int, generator: random.Random) -> tuple[Tensor, Tensor]:
+    """The rows of a name's sentences, and of some with other names, both in random order."""
+    n = len(TEMPLATES)
+    with_it = list(range(number * n, (number + 1) * n))
+    others = [row for row in range(n_names * n) if row // n != number]
+    negatives = generator.sample(others, min(_NEGATIVES, len(others)))
+    generator.shuffle(with_it)
+    return torch.tensor(with_it), torch.tensor(negatives)
 
 
 def _unit(vectors: Tensor) -> Tensor:
