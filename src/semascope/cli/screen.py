@@ -75,7 +75,8 @@ def knowledge(concepts: Sequence[Mapping[str, Any]]) -> Table:
         low, high = c["interval"]
         table.add_row(
             escape(c["concept"]), "✓" if c["exists"] else "✗", f"#{c['feature']}", f"{c['auc']:.3f}",
-            f"{low:.2f} to {high:.2f}", f"{c['probe_auc']:.3f}", f"{c['untrained_auc']:.3f}", f"{c['positives']} + {c['negatives']}",
+            f"{low:.2f} to {high:.2f}", f"{c['probe_auc']:.3f}", f"{c['untrained_auc']:.3f}",
+            f"{c['positives']} + {c['negatives']}",
         )  # fmt: skip
     return table
 
