@@ -50,6 +50,7 @@ def write_completeness_plot(path: Path, measured: Sequence[tuple[str, Completene
     axes.set_ylabel("Has a feature")
     axes.set_title(f"Completeness: {measured[0][1].kind}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", fontsize="small")
+    # Below: ticks and curves may be anywhere in the axes.
+    figure.legend(frameon=False, loc="outside lower left", fontsize="small")
     suffix = path.suffix.lower().removeprefix(".")
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=suffix))
