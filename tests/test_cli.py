@@ -42,11 +42,15 @@ def train_arguments(corpus: Path, out: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
+def write_corpus(file: Path, documents: int) -> None:
+    texts = (f"Text {i}: the square of {i} is {i * i}, [not] <markup>." for i in range(documents))
+    file.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("cli") / "texts.jsonl"
-    lines = [json.dumps({"text": f"Text {i}: the square of {i} is {i * i}, [not] <markup>."}) for i in range(600)]
-    file.write_text("\n".join(lines))
+    write_corpus(file, 600)
     return file
 
 
@@ -313,8 +317,9 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(run: Path, monkeypatch: p
     assert not list(run.glob(".*.tmp"))
 
 
-def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(corpus: Path, tmp_path: Path) -> None:
-    arguments = train_arguments(corpus, tmp_path / "run", "--passes", "2")
+def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "long.jsonl", 8000)
+    arguments = train_arguments(tmp_path / "long.jsonl", tmp_path / "run", "--passes", "2")
     arguments[arguments.index("8k")] = "400k"
     command = [sys.executable, "-m", "semascope", *arguments]
     arguments_done = {**os.environ, "PYTHONUNBUFFERED": "1"}
