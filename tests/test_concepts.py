@@ -80,6 +80,13 @@ def test_an_untrained_dictionary_reads_along_and_finds_no_feature_of_its_own() -
     assert not score.exists
 
 
+def test_texts_of_a_single_token_cannot_be_compared() -> None:
+    with pytest.raises(DataError, match="none of 40 texts has a token that the dictionary reads"):
+        reader().untrained([[5]] * 40)
+    only_one = [[5]] * 39 + [[5, 6, 7]]
+    assert reader().untrained(only_one).features == 20
+
+
 def test_with_shuffled_labels_nothing_is_found() -> None:
     labels = [document.labels for document in documents()]
     random.Random(1).shuffle(labels)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semascope import progress
 from semascope.activations import OutlierFilter
+from semascope.errors import DataError
 from semascope.models import LanguageModel
 from semascope.records import Codes, Document, Site
 from semascope.sae import SparseAutoencoder, untrained_like
@@ -92,8 +93,17 @@ class TextReader:
         return found_Sn
 
     def untrained(self, texts: Sequence[Sequence[int]]) -> SparseAutoencoder:
-        """A dictionary that learned nothing, for such texts: about the mean of some of them, and as sparse there."""
-        some = next(self.read(texts[:: -(-len(texts) // TEXTS_AT_ONCE)]))
+        """A dictionary that learned nothing, for such texts: about the mean of some of them, and as sparse there.
+
+        Raises DataError when the dictionary reads no token of any of them.
+        """
+        sample = texts[:: -(-len(texts) // TEXTS_AT_ONCE)]
+        some = next((one for part in (sample, texts) for one in self.read(part) if len(one.x_ND)), None)
+        if some is None:
+            raise DataError(
+                f"none of {len(texts)} texts has a token that the dictionary reads (it never reads the first): give "
+                "longer ones"
+            )
         l0 = len(some.codes.values) / len(some.x_ND)
         return untrained_like(self.autoencoder, some.x_ND.mean(dim=0), l0)
 
