@@ -322,9 +322,11 @@ def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(tmp_path: Path)
     arguments = train_arguments(tmp_path / "long.jsonl", tmp_path / "run", "--passes", "2")
     arguments[arguments.index("8k")] = "400k"
     command = [sys.executable, "-m", "semascope", *arguments]
-    arguments_done = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # Where the tests are a script's job in the background they ignore Ctrl-C, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=arguments_done
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         deadline = time.monotonic() + 120
         while not (tmp_path / "run/run.json").exists() and time.monotonic() < deadline:
