@@ -73,6 +73,10 @@ def measure(run: Path, requests: int) -> dict[str, object]:
             client.get(paths[0]).raise_for_status()  # What is read once is read now.
             return latency(lambda number: client.get(paths[number]).raise_for_status(), list(range(len(paths))))
 
+        def searched(word: str) -> dict[str, float]:
+            path = f"{of_run}/features?search={word}&limit=50"
+            return {"found": client.get(path).raise_for_status().json()["total"], **asked(path, range(10))}
+
         of_feature = of_run + "/features/{}"
         found: dict[str, object] = {
             "features": n_features,
@@ -84,7 +88,7 @@ def measure(run: Path, requests: int) -> dict[str, object]:
             "sources": asked(of_feature + "/sources"),
             "list": asked(of_run + "/features?sort=-density&limit=50&offset={}"),
             "filtered": asked(of_run + "/features?min_density=0.00001&sort=maximum&limit=50&offset={}", drawn[:20]),
-            "search": asked(of_run + "/features?search={}&limit=50", [word for word in WORDS for _ in range(5)]),
+            "search": {word: searched(word) for word in WORDS},
         }
         if (run / "dictionary").exists():
             found["overview"] = asked(of_run, range(20))

@@ -28,11 +28,8 @@ from semascope.features.words import WordSearch
 SearchIn = Literal["everything", "tokens", "texts"]
 
 _TOKEN_SEARCH = """
-WITH matching AS (
-    SELECT word, token FROM tokens JOIN (SELECT unnest($words) AS word) AS words ON contains(lower(text), word)
-)
-SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token JOIN matching USING (token)
-GROUP BY feature HAVING count(DISTINCT word) = len($words)
+SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token
+WHERE token IN (SELECT token FROM tokens WHERE contains(lower(text), $word)) GROUP BY feature
 """
 
 _PEAK_TOKENS = """
@@ -303,15 +300,21 @@ class FeatureIndex:
 
     def _best_first(self, search: str, search_in: SearchIn) -> NDArray[np.int64]:
         """The features that a search finds, the best match first."""
-        weights_F, logits_F = np.zeros((2, self.n_features))
-        found_F = np.zeros(self.n_features, np.bool_)
-        if search_in != "texts":
-            features, shares, logits = self._columns(_TOKEN_SEARCH, {"words": sorted(set(search.lower().split()))})
-            found_F[features], weights_F[features], logits_F[features] = True, shares, logits
+        weights_F, logits_F = np.zeros(self.n_features), np.full(self.n_features, -np.inf)
+        words = sorted(set(search.lower().split())) if search_in != "texts" else []
+        found_F = np.full(self.n_features, bool(words))
+        for word in words:
+            features, shares, logits = self._columns(_TOKEN_SEARCH, {"word": word})
+            with_it_F = np.zeros(self.n_features, np.bool_)
+            with_it_F[features] = True
+            found_F &= with_it_F
+            weights_F[features] += shares
+            logits_F[features] = np.maximum(logits_F[features], logits)
+        weights_F[~found_F] = logits_F[~found_F] = 0
         if search_in != "tokens":
             weights_F += self._words.weights(search)
         found = np.flatnonzero(found_F | (weights_F > 0))
-        return found[np.lexsort((found, -logits_F[found], -weights_F[found]))]
+        return found[np.lexsort((-logits_F[found], -weights_F[found]))]  # Equal ones stay in the order of their ids.
 
     def _columns(self, sql: str, parameters: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
         try:
