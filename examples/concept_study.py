@@ -26,13 +26,12 @@ from attribution_study import code
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from semascope.concepts import Concept, ConceptProbe, Pooled, Suite, TextReader, read_concept, score_concepts
+from semascope.concepts import Concept, ConceptProbe, ReadTokens, Suite, TextReader, read_concept, score_concepts
 from semascope.errors import ConfigError, MismatchError
 from semascope.features import Context, Example
 from semascope.files import read_json, write_json
 from semascope.records import Intervention
 from semascope.runs import Run
-from semascope.sae import SparseAutoencoder
 from semascope.steering import CalibrationSettings, Sampling, calibrate, texts
 from semascope.text import token_text
 
@@ -64,22 +63,15 @@ class Remembering(TextReader):
     """Reads the same texts once: those that score a feature train the probe too."""
 
     @cached_property
-    def _known(self) -> dict[str, Pooled]:
+    def _known(self) -> dict[str, list[ReadTokens]]:
         return {}
 
-    def pool(
-        self,
-        texts: Sequence[Sequence[int]],
-        places: Sequence[range] | None = None,
-        *,
-        untrained: SparseAutoencoder | None = None,
-    ) -> Pooled:
-        """As of any reader."""
-        asked = repr((texts, places))
-        known = self._known.get(asked)
-        if known is None or (known.untrained_SF is None and untrained is not None):
-            self._known[asked] = known = super().pool(texts, places, untrained=untrained)
-        return known
+    def read(self, texts: Sequence[Sequence[int]]) -> Iterator[ReadTokens]:
+        """As any reader reads them."""
+        asked = repr(texts)
+        if asked not in self._known:
+            self._known[asked] = list(super().read(texts))
+        return iter(self._known[asked])
 
 
 def study(run: Run, file: Path, accepted: str | None, settings: Settings, names: Sequence[str] = CONCEPTS) -> Any:

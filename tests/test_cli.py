@@ -324,10 +324,11 @@ def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(tmp_path: Path)
     command = [sys.executable, "-m", "semascope", *arguments]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     # Where the tests are a script's job in the background they ignore Ctrl-C, and so would what they start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
+        signal.signal(signal.SIGINT, previous)
         deadline = time.monotonic() + 120
         while not (tmp_path / "run/run.json").exists() and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()

@@ -8,7 +8,7 @@ from semascope.concepts.knowledge import ConceptScore, score_concepts
 from semascope.concepts.monitoring import Flag, Monitor, Span, Watched
 from semascope.concepts.probe import ConceptProbe
 from semascope.concepts.ranking import LEAST_AUC, LEVEL, RankedFeature, Ranking
-from semascope.concepts.reading import Pooled, TextReader
+from semascope.concepts.reading import ReadTokens, TextReader
 from semascope.concepts.rules import Rule, read_rules
 from semascope.concepts.specificity import Specificity, measure_specificity
 from semascope.concepts.suite import Concept, Suite
@@ -26,10 +26,10 @@ __all__ = [
     "Flag",
     "Hits",
     "Monitor",
-    "Pooled",
     "PromptFeature",
     "RankedFeature",
     "Ranking",
+    "ReadTokens",
     "Rule",
     "Span",
     "Specificity",

@@ -25,9 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.concepts.ranking import LEVEL, SCORE, rank
+from semascope.concepts.auc import auc, chance_of
+from semascope.concepts.ranking import CHOOSE, LEVEL, SCORE
 from semascope.concepts.reading import TextReader
 from semascope.errors import DataError
+from semascope.features import unit_rows
 from semascope.records import Document
 from semascope.text import Tokenizer, one_window_each
 
@@ -137,20 +139,25 @@ def measure_completeness(
         raise DataError(f"{len(names)} names were given, and a curve needs at least {_FEWEST_NAMES}")
     texts = [Document(template.format(name), kind) for name in names for template in TEMPLATES]
     windows = [ids for _, ids in one_window_each(texts, reader.model.tokenizer, context_tokens=64)]
-    untrained = reader.untrained(windows)
-    pooled = reader.pool(windows, _places(windows, reader.model.tokenizer), untrained=untrained)
-    own_FD, random_FD = (_unit(one.reading_directions_FD.float().cpu()) for one in (reader.autoencoder, untrained))
+    pooled = reader.pool(windows, _places(windows, reader.model.tokenizer))
+    features_tried = int((pooled.maxima_SF > 0).any(dim=0).sum())
+    own_FD, random_FD = (
+        unit_rows(one.reading_directions_FD).cpu() for one in (reader.autoencoder, reader.untrained(windows))
+    )
     generator = random.Random(seed)
     found: list[NamePresence] = []
     for number, name in enumerate(names):
         sides = _draw_sides(number, len(names), generator)
-        [best] = rank(pooled, *sides, seed=seed, directions_FD=own_FD).features
-        has_D, lacks_D = (pooled.means_SD[rows[SCORE]].mean(dim=0) for rows in sides)
-        way_D = _unit(has_D - lacks_D)
-        cosine, nearest = (own_FD[best.feature] @ way_D).item(), (random_FD @ way_D).max().item()
-        tells = best.auc >= OWN_AUC and best.p_value <= LEVEL and cosine > nearest
+        feature = int((own_FD @ _direction(pooled.means_SD, *(rows[CHOOSE] for rows in sides))).argmax())
+        with_P, without_Q = (rows[SCORE] for rows in sides)
+        direction_D = _direction(pooled.means_SD, with_P, without_Q)
+        cosine, nearest = (own_FD[feature] @ direction_D).item(), (random_FD @ direction_D).max().item()
+        activations_S1 = pooled.maxima_SF[:, feature, None]
+        own_auc = auc(activations_S1[with_P], activations_S1[without_Q]).item()
+        p_value = features_tried * chance_of(activations_S1[with_P, 0], activations_S1[without_Q, 0])
+        tells = own_auc >= OWN_AUC and p_value <= LEVEL and cosine > nearest
         per_million = 1e6 * counts[name] / tokens
-        found.append(NamePresence(name, counts[name], per_million, best.feature, best.auc, cosine, nearest, tells))
+        found.append(NamePresence(name, counts[name], per_million, feature, own_auc, cosine, nearest, tells))
     owner = {one.feature: one.name for one in sorted(found, key=lambda one: one.cosine)}
     found = [replace(one, present=one.present and owner[one.feature] == one.name) for one in found]
     frequencies = np.array([frequency(one.count, tokens) for one in found])
@@ -168,8 +175,9 @@ def _draw_sides(number: int, n_names: int, generator: random.Random) -> tuple[Te
     return torch.tensor(with_it), torch.tensor(negatives)
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(vectors, dim=-1)
+def _direction(means_SD: Tensor, with_P: Tensor, without_Q: Tensor) -> Tensor:
+    """[D], of length 1: from the mean of the texts without a name to that of the texts with it."""
+    return torch.nn.functional.normalize(means_SD[with_P].mean(dim=0) - means_SD[without_Q].mean(dim=0), dim=0)
 
 
 def _places(windows: Sequence[Sequence[int]], tokenizer: Tokenizer) -> list[range]:

@@ -10,7 +10,7 @@ from semascope.features.comparison import (
     make_comparison,
 )
 from semascope.features.counterparts import Counterpart, Counterparts
-from semascope.features.decoder import nearest
+from semascope.features.decoder import nearest, unit_rows
 from semascope.features.documents import DocumentText, Passage
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.index import FeatureIndex, Page, SearchIn
@@ -52,4 +52,5 @@ __all__ = [
     "make_comparison",
     "make_map",
     "nearest",
+    "unit_rows",
 ]

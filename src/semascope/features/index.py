@@ -302,14 +302,13 @@ class FeatureIndex:
         """The features that a search finds, the best match first."""
         weights_F, logits_F = np.zeros(self.n_features), np.full(self.n_features, -np.inf)
         words = sorted(set(search.lower().split())) if search_in != "texts" else []
-        found_F = np.full(self.n_features, bool(words))
+        found_words_F = np.zeros(self.n_features, np.int64)
         for word in words:
             features, shares, logits = self._columns(_TOKEN_SEARCH, {"word": word})
-            with_it_F = np.zeros(self.n_features, np.bool_)
-            with_it_F[features] = True
-            found_F &= with_it_F
+            found_words_F[features] += 1
             weights_F[features] += shares
             logits_F[features] = np.maximum(logits_F[features], logits)
+        found_F = (found_words_F == len(words)) & bool(words)
         weights_F[~found_F] = logits_F[~found_F] = 0
         if search_in != "tokens":
             weights_F += self._words.weights(search)

@@ -60,8 +60,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
 
     @torch.no_grad()
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
-        """As TopK starts, at a size that fits, with thresholds at which all features fire equally often and the L0 is
-        as asked for."""
+        """As TopK starts, at a size that fits, with thresholds at which all features fire equally often, for the L0."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
         limits_F = firing_limits(self, sample_BD, self.config.l0 or STARTING_L0)
         factor = scale_to_fit(self, Above(limits_F), sample_BD, target_BO)

@@ -901,9 +901,9 @@ export interface components {
          * Concept
          * @description How well the best feature for a concept ranks texts that did not choose it.
          *
-         *     ``exists``: by AUC and by a test that counts the features tried. ``probe_auc``: difference of means on the raw
-         *     activations; ``untrained_auc``: the best feature of an untrained dictionary. ``specificity``: AUC against
-         *     neighbouring concepts.
+         *     ``exists``: by AUC, by a test that counts the features tried, and beside the untrained dictionary. ``probe_auc``:
+         *     difference of means on the raw activations; ``untrained_auc``: the best feature of an untrained dictionary.
+         *     ``specificity``: AUC against neighbouring concepts.
          */
         Concept: {
             /** Auc */
