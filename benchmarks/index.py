@@ -115,7 +115,7 @@ def measure(n_features: int, n_activations: int, active_per_token: int, width: i
                     lambda offset: index.list(sort="-maximum", offset=offset),
                     list(range(0, n_features // 2, n_features // 40)),
                 ),
-                "summaries_ms": latency(lambda n: index.summaries(drawn[n : n + 50]), list(range(0, 150, 5))),
+                "list_of_50_ms": latency(lambda n: index.of(drawn[n : n + 50]), list(range(0, 150, 5))),
                 "together_ms": latency(index.together, drawn),
                 "sources_ms": latency(index.sources, drawn),
                 "document_ms": latency(lambda number: index.document(number, feature=densest[0]), list(range(100))),

@@ -35,7 +35,7 @@ from semascope.runs import RunFolder
 
 # Of the decoder: no answer depends on it.
 WIDTH = 64
-WORDS = ("token12", "token345", "token1", "tok", "the", "par")
+WORDS = ("token1234", "token345", "token12", "token1", "tok", "token1 token2", "the")
 
 
 @contextmanager

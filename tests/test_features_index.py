@@ -241,9 +241,11 @@ def test_outside_the_residual_stream_nothing_is_promoted(tmp_path: Path) -> None
     assert (found.promoted, found.suppressed, found.neighbours) == ((), (), ())
 
 
-@pytest.fixture
-def searchable(tmp_path: Path) -> FeatureIndex:
+@pytest.fixture(params=[None, 1], ids=["", "with-frequent-parts"])
+def searchable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FeatureIndex:
     """Feature 0 fires on " Paris" a little, 1 on it alone, 2 promotes it, 3 fires on golden gate, 4 is dead."""
+    if request.param is not None:
+        monkeypatch.setattr("semascope.features.format.MOST_ROWS_READ", request.param)
     tokens_WT = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
     dense_WTF = torch.zeros(1, 8, 5)
     dense_WTF[0, [1, 3, 4], 0] = torch.tensor([1.0, 2.0, 3.0])
@@ -314,8 +316,8 @@ def test_a_description_of_the_index_comes_back(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.iterdir()) == [
         "activations",
         "by_source.parquet",
-        "by_token.parquet",
-        "by_word.parquet",
+        "by_token.bin",
+        "by_word.bin",
         "documents.parquet",
         "index.json",
         "sources.parquet",
@@ -419,7 +421,16 @@ def test_input_that_makes_no_index_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["index.json", "statistics.parquet", "windows.parquet", "tokens.parquet", "activations/0000.parquet"]
+    "name",
+    [
+        "index.json",
+        "statistics.parquet",
+        "windows.parquet",
+        "tokens.parquet",
+        "by_token.bin",
+        "by_word.bin",
+        "activations/0000.parquet",
+    ],
 )
 def test_a_missing_or_truncated_file_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "features"

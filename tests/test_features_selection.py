@@ -48,6 +48,15 @@ def test_features_that_match_by_something_else_come_first_in_a_search(index: Fea
     assert ids(index, named=[1]) == [1, 2, 3, 4, 5]
 
 
+def test_the_first_of_a_search_are_in_their_places(index: FeatureIndex) -> None:
+    in_order = ids(index, search="word")
+    assert len(in_order) == 5
+    for n in range(7):
+        found = ids(index, search="word", n_in_order=n)
+        assert found[:n] == in_order[:n]
+        assert sorted(found) == sorted(in_order)
+
+
 def test_many_features_come_in_the_order_asked_for(index: FeatureIndex) -> None:
     assert index.of([4, 0, 4]) == [index.statistics(feature) for feature in (4, 0, 4)]
     assert index.of([]) == []

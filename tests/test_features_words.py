@@ -55,9 +55,11 @@ def build(
     return FeatureIndex.open(path)
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> FeatureIndex:
+@pytest.fixture(params=[None, 1], ids=["", "with-frequent-parts"])
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FeatureIndex:
     """Feature 0 fires on the Golden Gate, 1 on bridges, 2 on dawn, 3 on evening."""
+    if request.param is not None:
+        monkeypatch.setattr("semascope.features.format.MOST_ROWS_READ", request.param)
     return build(
         tmp_path / "features",
         {

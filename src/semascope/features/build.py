@@ -22,6 +22,7 @@ from semascope.features.parts import Decoder, spilling_database, write_parts
 from semascope.features.rowgroups import RowGroupWriter
 from semascope.features.sources import SourcesWriter
 from semascope.features.together import CodesByToken, TogetherWriter
+from semascope.features.tokens import write_tokens
 from semascope.features.words import WordsWriter
 from semascope.files import folder_written_atomically
 from semascope.records import Codes, TokenBatch
@@ -184,7 +185,7 @@ class IndexBuilder:
             codes = CodesByToken.read([self._incoming_file], text, int(self._n_active_F.sum()))
             with (
                 SourcesWriter(self._folder, text, repeat("text") if sources is None else sources) as by_source,
-                WordsWriter(self._folder, connection, text, token_text, decode) as by_word,
+                WordsWriter(self._folder, connection, text, token_text, decode, self._n_features) as by_word,
                 TogetherWriter(self._folder, codes, self._n_active_F, self._n_tokens) as together,
             ):
                 self._tokens |= write_parts(
@@ -197,10 +198,9 @@ class IndexBuilder:
                     text,
                     [by_source, by_word, together],
                 )
+            texts = {token: token_text(token) for token in self._tokens}
+            write_tokens(connection, self._folder, texts, self._n_features)
         self._incoming_file.unlink()
-        with RowGroupWriter(self._folder / format.TOKENS_FILE, format.TOKENS_SCHEMA, 1 << 16) as writer:
-            tokens = sorted(self._tokens)
-            writer.write({"token": tokens, "text": [token_text(token) for token in tokens]})
         format.write_index_file(
             self._folder,
             {

@@ -4,15 +4,15 @@
       activations/0000.parquet …   every activation, by feature, strongest first; a part holds a range of features
       windows.parquet              the tokens of every window and the document of each
       statistics.parquet           one row a feature, dead ones included
-      by_token.parquet             the features that fire on each token or promote it
       tokens.parquet               the text of every token that appears anywhere in the index
+      by_token.bin                 the features that fire on each token or promote it
       words.parquet                the words around the highest peaks of features
-      by_word.parquet              the features of each word
+      by_word.bin                  the features of each word
       together.parquet             the features that fire together with each feature
       sources.parquet              the sources of the corpus and their tokens
       documents.parquet            the source of every document, and the windows that it lies in
       by_source.parquet            how each feature is distributed over the sources
-      index.json                   what it was made from, and the rows and bytes of each file; written last
+      index.json                   what it was made from, and the bytes of each file; written last
 
 Row groups are sized for one lookup: opening a file costs some 10 µs a row group, so activations come in parts whose
 number of row groups is bounded, however many activations there are; windows and statistics are read by row group
@@ -26,13 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from semascope.errors import DamagedError, FormatError
 from semascope.files import read_json, write_json
 
 FORMAT = "semascope-features"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.99)
 HISTOGRAM_BINS = 20
@@ -43,6 +42,7 @@ FEATURES_PER_PART = 16_384
 ACTIVATIONS_PER_ROW_GROUP = 65_536
 TOKENS_PER_ROW_GROUP = 4_096
 FEATURES_PER_ROW_GROUP = 256
+MOST_ROWS_READ = 262_144  # by a search, of tokens or words; what would read more has rows of its own, one a feature
 DOCUMENTS_PER_ROW_GROUP = 1_024
 MOST_SOURCES = 200
 COMPANIONS = 20  # features that fire together with one that are kept
@@ -51,9 +51,9 @@ COUNTERPARTS = 10  # features of another dictionary that are kept by cosine, and
 INDEX_FILE = "index.json"
 WINDOWS_FILE = "windows.parquet"
 STATISTICS_FILE = "statistics.parquet"
-BY_TOKEN_FILE = "by_token.parquet"
+BY_TOKEN_FILE = "by_token.bin"
 TOKENS_FILE = "tokens.parquet"
-BY_WORD_FILE = "by_word.parquet"
+BY_WORD_FILE = "by_word.bin"
 WORDS_FILE = "words.parquet"
 TOGETHER_FILE = "together.parquet"
 SOURCES_FILE = "sources.parquet"
@@ -92,7 +92,8 @@ STATISTICS_SCHEMA = pa.schema(
         ("cosines", pa.list_(pa.float32())),
     ]
 )
-TOKENS_SCHEMA = pa.schema([("token", pa.int32()), ("text", pa.string())])
+TOKENS_SCHEMA = pa.schema([("token", pa.int32()), ("text", pa.string()), ("n_rows", pa.int64())])
+WORDS_SCHEMA = pa.schema([("word", pa.string()), ("beginning", pa.bool_()), ("n_rows", pa.int64())])
 TOGETHER_SCHEMA = pa.schema(
     [
         ("feature", pa.int32()),
@@ -153,10 +154,11 @@ def _sql_text(text: str) -> str:
 
 
 def write_index_file(folder: Path, content: Mapping[str, Any]) -> None:
-    """Record ``content`` and the rows and bytes of every Parquet file of ``folder`` in its index.json."""
+    """Record ``content`` and the bytes of every file of ``folder`` in its index.json."""
     files = {
-        file.relative_to(folder).as_posix(): {"rows": pq.read_metadata(file).num_rows, "bytes": file.stat().st_size}
-        for file in sorted(folder.rglob("*.parquet"))
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size}
+        for file in sorted(folder.rglob("*.*"))
+        if file.is_file()
     }
     write_json(folder / INDEX_FILE, {"format": FORMAT, "format_version": FORMAT_VERSION, **content, "files": files})
 

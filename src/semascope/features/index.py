@@ -19,18 +19,16 @@ from semascope.features.activity import FeatureActivity
 from semascope.features.documents import DocumentText, passage, windows_around
 from semascope.features.examples import Context, Example, Interval
 from semascope.features.rowgroups import RowGroupReader
-from semascope.features.selection import Filter, Sort, Summary
+from semascope.features.selection import Filter, Sort, Summary, existing
 from semascope.features.sources import SourceShare, source_shares
 from semascope.features.statistics import FeatureStatistics
 from semascope.features.together import Companion, companions
+from semascope.features.tokens import TokenSearch
 from semascope.features.words import WordSearch
 
 SearchIn = Literal["everything", "tokens", "texts"]
 
-_TOKEN_SEARCH = """
-SELECT feature, sum(share) AS share, max(logit) AS logit FROM by_token
-WHERE token IN (SELECT token FROM tokens WHERE contains(lower(text), $word)) GROUP BY feature
-"""
+_WEIGHT_OF_NAME = 1_000  # more than any number of words that fit into a search
 
 _PEAK_TOKENS = """
 SELECT feature, list(token ORDER BY value DESC, "window") FROM (
@@ -66,9 +64,6 @@ class FeatureIndex:
         self.n_activations: int = description["n_activations"]
         self._rows = RowGroupReader(folder / format.STATISTICS_FILE, "feature")
         self._connection = duckdb.connect()
-        by_token, tokens = (format.sql_source(folder / name) for name in (format.BY_TOKEN_FILE, format.TOKENS_FILE))
-        self._query(f"CREATE TABLE tokens AS SELECT * FROM {tokens}")
-        self._query(f"CREATE VIEW by_token AS SELECT * FROM {by_token}")
 
     @staticmethod
     def is_complete(folder: Path) -> bool:
@@ -99,7 +94,8 @@ class FeatureIndex:
     @cached_property
     def token_texts(self) -> Mapping[int, str]:
         """The text of every token that appears in the index, by token id."""
-        return dict(self._query("SELECT token, text FROM tokens"))
+        tokens = format.sql_source(self.folder / format.TOKENS_FILE)
+        return dict(self._query(f"SELECT token, text FROM {tokens} WHERE token >= 0"))
 
     def statistics(self, feature: int) -> FeatureStatistics:
         """What is known of one feature."""
@@ -187,33 +183,36 @@ class FeatureIndex:
     ) -> list[FeatureStatistics]:
         """Features in order: ``limit`` of them from the ``offset``-th on.
 
-        ``search``: only features that fire on or promote a token in which each word occurs, and features of which one
-        of the strongest contexts contains all words (the last of which may have just begun), in any case of letters.
+        ``search``: only features that fire on or promote a token in which each word stands (one of one or two letters
+        as a word of its own), and features of which one of the strongest contexts contains all words (the last of
+        which may have just begun), in any case of letters.
         ``alive``: only features that fire (True), that never do (False), or all (None). ``sort``: ascending, or
         descending with a minus; when it is None, the best matches of a search come first (by the share of their
-        activation on matching tokens and the nearness of the words to their peaks, then by the logit of promoted
+        activation on matching tokens and the nearness of the words to their peaks, then by the logits of promoted
         tokens), and otherwise the lowest ids.
         """
         _check_not_negative("limit", limit)
         _check_not_negative("offset", offset)
-        ids = self.select(Filter(alive=alive), sort=sort, search=search)
+        ids = self.select(Filter(alive=alive), sort=sort, search=search, n_in_order=offset + limit)
         return self.of(ids[offset : offset + limit].tolist())
 
     def select(
         self, filter: Filter = Filter(), *, sort: Sort | NDArray[np.intp] | None = None, search: str | None = None,
-        search_in: SearchIn = "everything", named: Sequence[int] = (),
+        search_in: SearchIn = "everything", named: Sequence[int] = (), n_in_order: int | None = None,
     ) -> NDArray[np.intp]:  # fmt: skip
         """The ids of all features that pass a filter, in order; ``sort`` and ``search`` as in ``list``.
 
         ``sort`` may itself be an order: the ids of all features.
         ``search_in``: the tokens alone, the texts alone, or both. ``named``: features that answer to the search by
-        what people call them; they are found too, and come first.
+        what people call them, the best first; they are found too, and come first. ``n_in_order``: how many are sure to
+        be in their places, all when it is None; the first of a million are found faster than all are sorted.
         """
-        if not (search or "").strip():
+        if not search or not search.strip():
             return self.summary.selected(filter, sort)
-        found = self._best_first(search or "", search_in)
-        ranked = np.concatenate([np.asarray(named, np.intp), found[~np.isin(found, named)]])
-        return self.summary.selected(filter, sort, ranked)
+        weights_F = self._weights(search, search_in)
+        called = existing(named, self.n_features)
+        weights_F[called] = _WEIGHT_OF_NAME + np.arange(len(called), 0, -1)
+        return self.summary.selected(filter, sort, weights_F, n_in_order)
 
     def of(self, features: Sequence[int]) -> list[FeatureStatistics]:
         """What is known of some features, in the order asked for."""
@@ -273,6 +272,10 @@ class FeatureIndex:
         return RowGroupReader(self.folder / format.DOCUMENTS_FILE, "document")
 
     @cached_property
+    def _tokens(self) -> TokenSearch:
+        return TokenSearch(self.folder, self.n_features)
+
+    @cached_property
     def _words(self) -> WordSearch:
         return WordSearch(self.folder, self.n_features)
 
@@ -298,39 +301,22 @@ class FeatureIndex:
                 f"there is no feature {feature}: the index {self.folder} holds features 0 to {self.n_features - 1}"
             )
 
-    def _best_first(self, search: str, search_in: SearchIn) -> NDArray[np.int64]:
-        """The features that a search finds, the best match first."""
-        weights_F, logits_F = np.zeros(self.n_features), np.full(self.n_features, -np.inf)
-        words = sorted(set(search.lower().split())) if search_in != "texts" else []
-        found_words_F = np.zeros(self.n_features, np.int64)
-        for word in words:
-            features, shares, logits = self._columns(_TOKEN_SEARCH, {"word": word})
-            found_words_F[features] += 1
-            weights_F[features] += shares
-            logits_F[features] = np.maximum(logits_F[features], logits)
-        found_F = (found_words_F == len(words)) & bool(words)
-        weights_F[~found_F] = logits_F[~found_F] = 0
-        if search_in != "tokens":
-            weights_F += self._words.weights(search)
-        found = np.flatnonzero(found_F | (weights_F > 0))
-        return found[np.lexsort((-logits_F[found], -weights_F[found]))]  # Equal ones stay in the order of their ids.
-
-    def _columns(self, sql: str, parameters: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
-        try:
-            with self._connection.cursor() as cursor:
-                return tuple(map(np.asarray, cursor.execute(sql, parameters).fetchnumpy().values()))
-        except duckdb.Error as error:
-            raise self._unreadable(error) from error
+    def _weights(self, search: str, search_in: SearchIn) -> NDArray[np.float32]:
+        """How well each feature answers to a search, [F]; 0 where it does not."""
+        match search_in:
+            case "tokens":
+                return self._tokens.weights(search)
+            case "texts":
+                return self._words.weights(search)
+            case "everything":
+                return self._tokens.weights(search) + self._words.weights(search)
 
     def _query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         try:
             with self._connection.cursor() as cursor:
                 return cursor.execute(sql, parameters).fetchall()
         except duckdb.Error as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: duckdb.Error) -> DamagedError:
-        return DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again")
+            raise DamagedError(f"the feature index {self.folder} cannot be read ({error}): build it again") from error
 
 
 def _check_not_negative(name: str, number: int) -> None:

@@ -1,4 +1,4 @@
-"""From activations as they arrived to a finished index: sorted in parts, with statistics, turned over by token."""
+"""From activations as they arrived to a finished index: sorted in parts, with statistics."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ COPY (
 ) TO {part} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})
 """
 
-_TURN_OVER = """
-COPY (
-    SELECT feature, unnest(top_tokens) AS token, unnest(top_shares) AS share, 0::FLOAT AS logit
-    FROM {statistics}
-    UNION ALL
-    SELECT feature, unnest(promoted_tokens), 0, unnest(promoted_logits) FROM {statistics}
-    ORDER BY token, share DESC, logit DESC, feature
-) TO {by_token} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
@@ -70,7 +60,7 @@ def write_parts(
     text: IndexedText,
     writers: Sequence[PartWriter],
 ) -> set[int]:
-    """Sort the activations of ``incoming`` into parts and write statistics.parquet and by_token.parquet.
+    """Sort the activations of ``incoming`` into parts and write statistics.parquet.
 
     Every part is then given to the ``writers``. Returns the tokens that the decoder promotes or suppresses. Raises
     NumericalError when a decoder weight is not finite.
@@ -109,13 +99,6 @@ def write_parts(
             for column in ("promoted_tokens", "suppressed_tokens"):
                 named.update(by_logits[column].flatten().unique().to_pylist())
             task.advance(len(features))
-    connection.execute(
-        _TURN_OVER.format(
-            statistics=format.sql_source(statistics),
-            by_token=format.sql_target(folder / format.BY_TOKEN_FILE),
-            row_group=format.ACTIVATIONS_PER_ROW_GROUP,
-        )
-    )
     return named
 
 

@@ -1,4 +1,4 @@
-"""Parquet files with row groups of a size for one lookup: written, read by an ascending key or by row numbers."""
+"""Parquet files with row groups of a size for one lookup: written, read by an ascending key."""
 
 from __future__ import annotations
 
@@ -52,31 +52,6 @@ class RowGroupWriter:
         self._waiting = [table.slice(n_rows)] if self._n_waiting else []
 
 
-class RowRangeReader:
-    """Reads consecutive rows of a Parquet file, touching only the row groups that hold them.
-
-    Safe to use from several threads. Raises DamagedError when the file cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._metadata = _metadata(path)
-        rows = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
-
-    def between(self, start: int, stop: int) -> Any:
-        """The rows from ``start`` up to ``stop``."""
-        first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        last = int(np.searchsorted(self._starts, stop, side="left"))
-        groups = range(first, last) if start < stop else range(0)
-        table = _read_groups(self._path, self._metadata, groups)
-        return table.slice(start - int(self._starts[first]), stop - start) if groups else table
-
-    def all(self) -> Any:
-        """The whole file."""
-        return _read_groups(self._path, self._metadata, range(self._metadata.num_row_groups))
-
-
 class RowGroupReader:
     """Reads rows of a Parquet file by an ascending integer key, touching only the row groups that hold them.
 
@@ -106,6 +81,12 @@ class RowGroupReader:
         return {name: table.column(name).to_numpy() for name in names}
 
 
+def read_table(path: Path) -> Any:
+    """A whole Parquet file. Raises DamagedError when it cannot be read."""
+    metadata = _metadata(path)
+    return _read_groups(path, metadata, range(metadata.num_row_groups)).combine_chunks()
+
+
 def _metadata(path: Path) -> Any:
     try:
         return pq.read_metadata(path)
@@ -117,6 +98,6 @@ def _read_groups(path: Path, metadata: Any, groups: Sequence[int], names: Sequen
     try:
         # A reader of its own for each call, since Arrow's are not safe to share; the metadata is not read again.
         with pq.ParquetFile(path, metadata=metadata, memory_map=True) as file:
-            return file.read_row_groups([*groups], names, use_threads=False)
+            return file.read_row_groups([*groups], names, use_threads=len(groups) > 1)
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(f"{path} is damaged ({error}): build the index again") from error

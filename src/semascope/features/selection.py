@@ -25,7 +25,7 @@ Sort = Literal["id", "-id", "density", "-density", "maximum", "-maximum", "mean"
 class Filter:
     """Which features: ``alive`` those that fire (True), that never do (False), or both (None); those that fire on a
     share of tokens between two densities, both included; those ``among`` some ids, and not ``apart_from`` others.
-    Ids that do not exist are passed over, here and in a ranking.
+    Ids that do not exist are passed over.
     """
 
     alive: bool | None = True
@@ -62,26 +62,29 @@ class Summary:
         self,
         filter: Filter,
         sort: Sort | NDArray[np.intp] | None,
-        ranked: Sequence[int] | NDArray[np.integer] | None = None,
+        weights_F: NDArray[np.float32] | None = None,
+        n_in_order: int | None = None,
     ) -> NDArray[np.intp]:
         """The ids of all features that pass the filter, in order; equal ones by id.
 
         ``sort`` may itself be an order: the ids of all features.
 
-        ``ranked``: only these, and in this order where ``sort`` is None; otherwise None sorts by id. Raises InputError
-        for an unknown order.
+        ``weights_F``: only features of positive weight, the largest first where ``sort`` is None; otherwise None sorts
+        by id. ``n_in_order``: how many are sure to be in their places; all when it is None. Raises InputError for an
+        unknown order.
         """
         passes_F = self._passes(filter)
-        if ranked is not None:
-            ranked = _existing(ranked, len(passes_F))
+        if weights_F is not None:
             if sort is None:
-                return ranked[passes_F[ranked]]
-            passes_F &= _mask(ranked, len(passes_F))
+                return _by_weight(weights_F * passes_F, n_in_order)
+            passes_F &= weights_F > 0
         order = sort if isinstance(sort, np.ndarray) else self._order(sort or "id")
         return order[passes_F[order]]
 
     def _passes(self, filter: Filter) -> NDArray[np.bool_]:
-        passes_F = (self.density_F >= filter.min_density) & (self.density_F <= filter.max_density)
+        passes_F = np.ones(len(self.n_active_F), np.bool_)
+        if filter.min_density > 0 or filter.max_density < 1:
+            passes_F &= (self.density_F >= filter.min_density) & (self.density_F <= filter.max_density)
         if filter.alive is not None:
             passes_F &= (self.n_active_F > 0) == filter.alive
         if filter.among is not None:
@@ -99,12 +102,30 @@ class Summary:
         return self._orders[sort]
 
 
-def _existing(ids: Sequence[int] | NDArray[np.integer], n_features: int) -> NDArray[np.intp]:
-    ids = np.asarray(ids, np.intp)
-    return ids[(ids >= 0) & (ids < n_features)]
+def existing(ids: Sequence[int], n_features: int) -> NDArray[np.intp]:
+    """Those of some ids that a dictionary has."""
+    found = np.asarray(ids, np.intp)
+    return found[(found >= 0) & (found < n_features)]
 
 
-def _mask(ids: Sequence[int] | NDArray[np.integer], n_features: int) -> NDArray[np.bool_]:
+def _by_weight(weights_F: NDArray[np.float32], n_in_order: int | None) -> NDArray[np.intp]:
+    """The ids of the features of positive weight, the largest weight first; equal ones by id.
+
+    The bits of positive numbers are ordered as the numbers are, so that weight and id fit into one integer; integers
+    are sorted ten times as fast as pairs, and the first of them are told from the others faster still.
+    """
+    found = np.flatnonzero(weights_F > 0)
+    keys_n = (~weights_F[found].view(np.uint32)).astype(np.uint64)
+    keys_n <<= 32
+    keys_n |= found.view(np.uint64)
+    if n_in_order is not None and n_in_order < len(keys_n):
+        keys_n.partition(n_in_order)
+    keys_n[:n_in_order].sort()
+    keys_n &= 0xFFFFFFFF
+    return keys_n.view(np.intp)
+
+
+def _mask(ids: Sequence[int], n_features: int) -> NDArray[np.bool_]:
     mask_F = np.zeros(n_features, np.bool_)
-    mask_F[_existing(ids, n_features)] = True
+    mask_F[existing(ids, n_features)] = True
     return mask_F

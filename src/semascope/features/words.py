@@ -1,7 +1,7 @@
 """Searching the texts that fire a feature: which words stand around its strongest activations.
 
-    words.parquet        every word, sorted, and its rows in by_word.parquet
-    by_word.parquet      one row for each feature of each word: in which of the feature's contexts the word stands, and
+    words.parquet        every word, sorted, and its rows in by_word.bin; then frequent beginnings of words
+    by_word.bin          one row for each feature of each word: in which of the feature's contexts the word stands, and
                          how near to the peaks
 
 The contexts are the windows of the highest peaks, eight at most. Words are compared without regard to case, and a
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from semascope.features import format
 from semascope.features.building import IndexedText, PartOfActivations
-from semascope.features.rowgroups import RowGroupWriter, RowRangeReader
+from semascope.features.postings import Postings, PostingsWriter, frequent_parts
+from semascope.features.rowgroups import RowGroupWriter, read_table
 
 CONTEXTS = 8  # as many as there are bits in a row's set of contexts
 _BEFORE, _AFTER = 12, 6
@@ -37,17 +38,18 @@ _ROWS_AT_ONCE = 1 << 18
 
 _NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(f"[{_NO_SPACES}]|[^\\W_{_NO_SPACES}]+")
+_SHORT_WORD = re.compile(f"[^\\W_{_NO_SPACES}]{{1,{_SHORTEST_PREFIX - 1}}}")
 
 _INCOMING_SCHEMA = pa.schema(
     [("word", pa.string()), ("feature", pa.int32()), ("contexts", pa.uint8()), ("weight", pa.uint8())]
 )
 
-_SORT = """
-COPY (SELECT feature, contexts, weight FROM {incoming} ORDER BY word, feature) TO {target}
-(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {row_group})
-"""
+_ROW = [("feature", "<i4"), ("contexts", "u1"), ("weight", "u1")]
 
-_VOCABULARY = "SELECT word, count(*) AS n_features FROM {incoming} GROUP BY word ORDER BY word"
+
+def is_short_word(text: str) -> bool:
+    """Whether a text is one word of so few letters that it is looked up as a whole, never as a part of others."""
+    return bool(_SHORT_WORD.fullmatch(text.lower()))
 
 
 def words_of(text: str) -> list[str]:
@@ -60,12 +62,14 @@ class WordSearch:
 
     def __init__(self, folder: Path, n_features: int) -> None:
         self._n_features = n_features
-        self._rows = RowRangeReader(folder / format.BY_WORD_FILE)
-        table = RowRangeReader(folder / format.WORDS_FILE).all().combine_chunks()
-        self._words = table.column("word").combine_chunks()
-        self._ends = np.concatenate([[0], np.cumsum(table.column("n_features").to_numpy())])
+        table = read_table(folder / format.WORDS_FILE)
+        begins = table.column("beginning").to_numpy()
+        words = table.column("word").combine_chunks()
+        self._words = words[: int(np.count_nonzero(~begins))]
+        self._beginnings = {beginning: place for place, beginning in enumerate(words.to_pylist()) if begins[place]}
+        self._rows = Postings(folder / format.BY_WORD_FILE, _ROW, table.column("n_rows").to_numpy())
 
-    def weights(self, text: str) -> NDArray[np.float64]:
+    def weights(self, text: str) -> NDArray[np.float32]:
         """How well each feature matches, [F]: 0 unless one of its contexts contains all words of ``text``.
 
         The last word may be the beginning of one, as it is while a person types: when nothing follows it and it has
@@ -77,25 +81,43 @@ class WordSearch:
         whole = set(words[:-1] if growing else words)
         contexts_F = np.full(self._n_features, 255 if words else 0, np.uint8)
         weights_F = contexts_F.copy()
-        for first, last in [*((word, word) for word in whole), *((word, word + chr(0x10FFFF)) for word in growing)]:
-            held_F, nearness_F = self._between(first, last)
+        for places in [*map(self._places_of, whole), *map(self._places_of_beginning, growing)]:
+            rows = self._rows.of(places.start, places.stop)
+            held_F, nearness_F = _taken_together(rows, self._n_features, unique=len(places) == 1)
             contexts_F &= held_F
             np.minimum(weights_F, nearness_F, out=weights_F)
-        return np.where(contexts_F > 0, weights_F, 0) / 255
+        return (weights_F * (contexts_F > 0)).astype(np.float32) / np.float32(255)
 
-    def _between(self, first: str, last: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The contexts of each feature that hold a word from ``first`` to ``last``, and the nearness of the best."""
-        held_F, nearness_F = np.zeros(self._n_features, np.uint8), np.zeros(self._n_features, np.uint8)
+    def _places_of(self, first: str, last: str = "") -> range:
+        """Where the words from ``first`` to ``last`` are in the list of all words."""
         places = range(len(self._words))
-        start, stop = bisect_left(places, first, key=self._word), bisect_right(places, last, key=self._word)
-        table = self._rows.between(int(self._ends[start]), int(self._ends[stop]))
-        features = table.column("feature").to_numpy()
-        np.bitwise_or.at(held_F, features, table.column("contexts").to_numpy())
-        np.maximum.at(nearness_F, features, table.column("weight").to_numpy())
-        return held_F, nearness_F
+        start, stop = bisect_left(places, first, key=self._word), bisect_right(places, last or first, key=self._word)
+        return places[start:stop]
+
+    def _places_of_beginning(self, beginning: str) -> range:
+        if (place := self._beginnings.get(beginning)) is not None:
+            return range(place, place + 1)
+        return self._places_of(beginning, beginning + chr(0x10FFFF))
 
     def _word(self, place: int) -> str:
         return self._words[place].as_py()
+
+
+def _taken_together(
+    rows: NDArray[Any], n_features: int, *, unique: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The contexts of each feature that hold one of several words, and the nearness of the best, [F] each.
+
+    ``unique``: there is but one row a feature, which takes a third of the time.
+    """
+    held_F, nearness_F = np.zeros(n_features, np.uint8), np.zeros(n_features, np.uint8)
+    features = rows["feature"].astype(np.intp)
+    if unique:
+        held_F[features], nearness_F[features] = rows["contexts"], rows["weight"]
+    else:
+        np.bitwise_or.at(held_F, features, rows["contexts"])
+        np.maximum.at(nearness_F, features, rows["weight"])
+    return held_F, nearness_F
 
 
 def _is_growing(word: str, text: str) -> bool:
@@ -103,7 +125,7 @@ def _is_growing(word: str, text: str) -> bool:
 
 
 class WordsWriter:
-    """Writes by_word.parquet into ``folder``, given the activations part by part."""
+    """Writes words.parquet and by_word.bin into ``folder``, given the activations part by part."""
 
     def __init__(
         self,
@@ -112,12 +134,14 @@ class WordsWriter:
         text: IndexedText,
         token_text: Callable[[int], str],
         decode: Callable[[Sequence[int]], str] | None,
+        n_features: int,
     ) -> None:
         """``token_text`` as for ``IndexBuilder.finish``; ``decode``: several tokens together, where bytes are split."""
         self._folder = folder
         self._incoming = folder / "incoming_words.parquet"
         self._connection = connection
         self._text = text
+        self._n_features = n_features
         self._token_text = lru_cache(maxsize=None)(token_text)
         self._decode = decode
         self._writer = RowGroupWriter(self._incoming, _INCOMING_SCHEMA, _ROWS_AT_ONCE)
@@ -129,14 +153,30 @@ class WordsWriter:
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         self._writer.__exit__(kind, *error)
         if kind is None:
-            incoming = format.sql_source(self._incoming)
-            target = format.sql_target(self._folder / format.BY_WORD_FILE)
-            self._connection.execute(
-                _SORT.format(incoming=incoming, target=target, row_group=format.ACTIVATIONS_PER_ROW_GROUP)
-            )
-            words = self._connection.sql(_VOCABULARY.format(incoming=incoming)).to_arrow_table()
-            pq.write_table(words, self._folder / format.WORDS_FILE)
+            self._write()
             self._incoming.unlink()
+
+    def _write(self) -> None:
+        incoming = format.sql_source(self._incoming)
+        vocabulary = f"SELECT word, count(*) FROM {incoming} GROUP BY word ORDER BY word"
+        counted = dict(self._connection.execute(vocabulary).fetchall())
+        words, n_rows = list(counted), list(counted.values())
+        path = self._folder / format.BY_WORD_FILE
+        with PostingsWriter(path, _ROW) as writer:
+            sorted_rows = f"SELECT feature, contexts, weight FROM {incoming} ORDER BY word, feature"
+            writer.write_query(self._connection, sorted_rows)
+            written = Postings(path, _ROW, np.array(n_rows))
+            for beginning, places in frequent_parts(words, n_rows, beginnings=True).items():
+                if len(beginning) < _SHORTEST_PREFIX:
+                    continue
+                contexts_F, weights_F = _taken_together(written.of_all(places), self._n_features)
+                found = np.flatnonzero(contexts_F)
+                writer.write({"feature": found, "contexts": contexts_F[found], "weight": weights_F[found]})
+                words.append(beginning)
+                n_rows.append(len(found))
+        begins = [place >= len(counted) for place in range(len(words))]
+        columns = {"word": words, "beginning": begins, "n_rows": n_rows}
+        pq.write_table(pa.table(columns, schema=format.WORDS_SCHEMA), self._folder / format.WORDS_FILE)
 
     def add(self, part: PartOfActivations) -> None:
         """Take the words around the highest peaks of some features."""

@@ -49,8 +49,9 @@ class FeatureDetail(FeatureSummary):
 class FeatureChoice(BaseModel):
     """Which features, and in which order.
 
-    ``search``: those whose label or note has words that begin with each word of it, and those that fire on or promote a
-    token in which each word occurs. ``sort``: with a minus, largest first; without it, the best matches of a search
+    ``search``: those whose label or note has words that begin with each word of it, those that fire on or promote a
+    token in which each word stands (one of one or two letters as a word of its own), and those with all words in one of
+    their strongest contexts. ``sort``: with a minus, largest first; without it, the best matches of a search
     come first, and otherwise the lowest ids. By a score, features without one come last.
     """
 
@@ -94,6 +95,7 @@ def list_features(run: Run, choice: Annotated[FeatureChoice, Query()]) -> Featur
         sort=ordered(run.run, choice.sort),
         search=choice.search,
         named=catalog.search(choice.search) if choice.search else (),
+        n_in_order=choice.offset + choice.limit,
     )  # fmt: skip
     shown = found[choice.offset : choice.offset + choice.limit].tolist()
     return FeaturePage(total=len(found), features=summaries(run, run.index.of(shown)))
