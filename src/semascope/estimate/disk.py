@@ -8,7 +8,7 @@ from semascope.estimate.step import FLOAT, HALF
 INT = 4
 # Bytes that the index has after compression for an activation, for a token's place in its window, and for a feature
 # (statistics, sources, words, company): those of one index, of 8 million activations of 8,192 features (docs/LOG.md).
-INDEX_ACTIVATION, INDEX_TOKEN, INDEX_FEATURE = 8.2, 2.8, 1350.0
+INDEX_ACTIVATION, INDEX_TOKEN, INDEX_FEATURE = 8.2, 2.8, 1500.0
 
 
 def disk_space(
