@@ -26,6 +26,7 @@ from semascope.records import Codes, TokenBatch
 
 WINDOW_TOKENS = 128
 WINDOWS_PER_BATCH = 128
+TOKENS_PER_DOCUMENT = 200
 VOCABULARY = 49_152
 
 
@@ -53,7 +54,7 @@ def build(folder: Path, n_features: int, n_activations: int, active_per_token: i
             codes = Codes(torch.from_numpy(offsets), torch.from_numpy(features), torch.from_numpy(values), n_features)
             places = torch.arange(tokens_per_batch)
             windows_N = batch * WINDOWS_PER_BATCH + places // WINDOW_TOKENS
-            documents_BT = (batch * tokens_per_batch + places).reshape(tokens_BT.shape) // 200
+            documents_BT = (batch * tokens_per_batch + places).reshape(tokens_BT.shape) // TOKENS_PER_DOCUMENT
             start = time.perf_counter()
             builder.add_windows(TokenBatch(tokens_BT, documents_BT, batch * WINDOWS_PER_BATCH))
             builder.add(codes, tokens_BT.flatten(), windows_N, places % WINDOW_TOKENS)
@@ -118,7 +119,10 @@ def measure(n_features: int, n_activations: int, active_per_token: int, width: i
                 "list_of_50_ms": latency(lambda n: index.of(drawn[n : n + 50]), list(range(0, 150, 5))),
                 "together_ms": latency(index.together, drawn),
                 "sources_ms": latency(index.sources, drawn),
-                "document_ms": latency(lambda number: index.document(number, feature=densest[0]), list(range(100))),
+                "document_ms": latency(
+                    lambda number: index.document(number, feature=densest[0]),
+                    list(range(100))[: index.n_tokens // TOKENS_PER_DOCUMENT],
+                ),
                 "search_texts_ms": latency(
                     lambda n: index.select(search=f"token{n}", search_in="texts"), list(range(1, 120, 4))
                 ),
