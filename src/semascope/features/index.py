@@ -95,7 +95,7 @@ class FeatureIndex:
     def token_texts(self) -> Mapping[int, str]:
         """The text of every token that appears in the index, by token id."""
         tokens = format.sql_source(self.folder / format.TOKENS_FILE)
-        return dict(self._query(f"SELECT token, text FROM {tokens} WHERE token >= 0"))
+        return dict(self._query(f"SELECT token, text FROM {tokens} WHERE token IS NOT NULL"))
 
     def statistics(self, feature: int) -> FeatureStatistics:
         """What is known of one feature."""

@@ -9,7 +9,7 @@ T terms.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,6 +79,35 @@ class PostingsWriter:
         for batch in connection.sql(sql).to_arrow_reader(_ROWS_AT_ONCE):
             self.write({name: batch.column(name).to_numpy() for name in batch.schema.names})
         self._file.flush()
+
+
+def write_postings(
+    path: Path,
+    row: DTypeLike,
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    terms: Sequence[str],
+    n_rows: Sequence[int],
+    *,
+    beginnings: bool,
+    asked: Callable[[str], bool],
+    together: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]],
+) -> dict[str, int]:
+    """Write the rows of ``terms``, which ``sql`` gives in their order, and then those of their frequent parts.
+
+    ``beginnings`` as for ``frequent_parts``; ``asked``: whether a search may ask for a part; ``together``: the rows of
+    several terms as columns of one row a feature. Returns the number of rows of each part, in their order.
+    """
+    of_parts: dict[str, int] = {}
+    with PostingsWriter(path, row) as writer:
+        writer.write_query(connection, sql)
+        written = Postings(path, row, np.array(n_rows, np.int64))
+        for part, places in frequent_parts(terms, n_rows, beginnings=beginnings).items():
+            if asked(part):
+                columns = together(written.of_all(places))
+                writer.write(columns)
+                of_parts[part] = len(columns["feature"])
+    return of_parts
 
 
 def frequent_parts(terms: Sequence[str], n_rows: Iterable[int], *, beginnings: bool) -> dict[str, NDArray[np.intp]]:

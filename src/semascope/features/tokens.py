@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semascope.features import format
-from semascope.features.postings import Postings, PostingsWriter, frequent_parts
+from semascope.features.postings import Postings, write_postings
 from semascope.features.rowgroups import read_table
 from semascope.features.words import is_short_word
 
@@ -83,22 +83,30 @@ def write_tokens(
     """Write tokens.parquet and by_token.bin beside statistics.parquet; ``texts``: of every token in the index."""
     connection.execute(_BY_TOKEN.format(statistics=format.sql_source(folder / format.STATISTICS_FILE)))
     counted = dict(connection.execute("SELECT token, count(*) FROM by_token GROUP BY token").fetchall())
-    tokens: list[int | None] = [*sorted(texts)]
-    named, n_rows = [texts[token] for token in sorted(texts)], [counted.get(token, 0) for token in sorted(texts)]
-    path = folder / format.BY_TOKEN_FILE
-    with PostingsWriter(path, _ROW) as writer:
-        writer.write_query(connection, "SELECT feature, weight FROM by_token ORDER BY token, feature")
-        written = Postings(path, _ROW, np.array(n_rows))
-        for part, places in frequent_parts([text.lower() for text in named], n_rows, beginnings=False).items():
-            if is_short_word(part):
-                continue
-            weights_F = _added_up(written.of_all(places), n_features)
-            found = np.flatnonzero(weights_F)
-            writer.write({"feature": found, "weight": weights_F[found]})
-            tokens.append(None)
-            named.append(part)
-            n_rows.append(len(found))
-    columns = {"token": tokens, "text": named, "n_rows": n_rows}
+    tokens = sorted(texts)
+    named, n_rows = [texts[token] for token in tokens], [counted.get(token, 0) for token in tokens]
+
+    def together(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        weights_F = _added_up(rows, n_features)
+        found = np.flatnonzero(weights_F)
+        return {"feature": found, "weight": weights_F[found]}
+
+    parts = write_postings(
+        folder / format.BY_TOKEN_FILE,
+        _ROW,
+        connection,
+        "SELECT feature, weight FROM by_token ORDER BY token, feature",
+        [text.lower() for text in named],
+        n_rows,
+        beginnings=False,
+        asked=lambda part: not is_short_word(part),
+        together=together,
+    )
+    columns = {
+        "token": [*tokens, *(None for _ in parts)],
+        "text": [*named, *parts],
+        "n_rows": [*n_rows, *parts.values()],
+    }
     pq.write_table(pa.table(columns, schema=format.TOKENS_SCHEMA), folder / format.TOKENS_FILE)
 
 

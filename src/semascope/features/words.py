@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from semascope.features import format
 from semascope.features.building import IndexedText, PartOfActivations
-from semascope.features.postings import Postings, PostingsWriter, frequent_parts
+from semascope.features.postings import Postings, write_postings
 from semascope.features.rowgroups import RowGroupWriter, read_table
 
 CONTEXTS = 8  # as many as there are bits in a row's set of contexts
@@ -160,22 +160,28 @@ class WordsWriter:
         incoming = format.sql_source(self._incoming)
         vocabulary = f"SELECT word, count(*) FROM {incoming} GROUP BY word ORDER BY word"
         counted = dict(self._connection.execute(vocabulary).fetchall())
-        words, n_rows = list(counted), list(counted.values())
-        path = self._folder / format.BY_WORD_FILE
-        with PostingsWriter(path, _ROW) as writer:
-            sorted_rows = f"SELECT feature, contexts, weight FROM {incoming} ORDER BY word, feature"
-            writer.write_query(self._connection, sorted_rows)
-            written = Postings(path, _ROW, np.array(n_rows))
-            for beginning, places in frequent_parts(words, n_rows, beginnings=True).items():
-                if len(beginning) < _SHORTEST_PREFIX:
-                    continue
-                contexts_F, weights_F = _taken_together(written.of_all(places), self._n_features)
-                found = np.flatnonzero(contexts_F)
-                writer.write({"feature": found, "contexts": contexts_F[found], "weight": weights_F[found]})
-                words.append(beginning)
-                n_rows.append(len(found))
-        begins = [place >= len(counted) for place in range(len(words))]
-        columns = {"word": words, "beginning": begins, "n_rows": n_rows}
+
+        def together(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+            contexts_F, weights_F = _taken_together(rows, self._n_features)
+            found = np.flatnonzero(contexts_F)
+            return {"feature": found, "contexts": contexts_F[found], "weight": weights_F[found]}
+
+        beginnings = write_postings(
+            self._folder / format.BY_WORD_FILE,
+            _ROW,
+            self._connection,
+            f"SELECT feature, contexts, weight FROM {incoming} ORDER BY word, feature",
+            list(counted),
+            list(counted.values()),
+            beginnings=True,
+            asked=lambda beginning: len(beginning) >= _SHORTEST_PREFIX,
+            together=together,
+        )
+        columns = {
+            "word": [*counted, *beginnings],
+            "beginning": [False] * len(counted) + [True] * len(beginnings),
+            "n_rows": [*counted.values(), *beginnings.values()],
+        }
         pq.write_table(pa.table(columns, schema=format.WORDS_SCHEMA), self._folder / format.WORDS_FILE)
 
     def add(self, part: PartOfActivations) -> None:
