@@ -24,12 +24,12 @@ import semascope  # noqa: F401  # before PyTorch, as the command has it
 
 # isort: split
 import torch
+from measuring import measured
 from torch import Tensor
 
 from semascope.activations import ActivationStore
 from semascope.activations.streams import unit_scale
-from semascope.sae import GatedConfig, JumpReLUConfig, L1Config, SparseAutoencoder, TopKConfig, VariantConfig
-from semascope.sae.losses import squared_deviation, squared_error
+from semascope.sae import GatedConfig, JumpReLUConfig, L1Config, TopKConfig, VariantConfig
 from semascope.training import Columns, Trainer, TrainingConfig
 from semascope.training.loop import INTERVAL_STEPS
 from semascope.training.trainer import QUIET_SHARE
@@ -135,30 +135,18 @@ def as_in(case: Case) -> Iterator[None]:
         yield
 
 
-@torch.no_grad()
-def measured(autoencoder: SparseAutoencoder, x_ND: Tensor) -> tuple[float, float, float]:
-    """Explained variance, L0, and the share of features that never fire."""
-    error, active, fired_F = 0.0, 0, torch.zeros(autoencoder.features, dtype=torch.bool)
-    for x_BD in x_ND.split(1024):
-        codes = autoencoder.encode(x_BD)
-        error += squared_error(autoencoder.decode(codes), x_BD).item()
-        active += int((codes.values > 0).sum())
-        fired_F[codes.feature_ids[codes.values > 0]] = True
-    return 1 - error / squared_deviation(x_ND).item(), active / len(x_ND), 1 - fired_F.float().mean().item()
-
-
 def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
     """Train one, and say what became of it."""
     trainer = Trainer(case.config, Columns(slice(0, train_ND.shape[1])), folder=folder)
     with as_in(case):
         trainer.initialize(train_ND[:SAMPLE])
         trainer.begin(after_step=0)
-        before, _, _ = measured(trainer.autoencoder, held_out_ND)
+        before = measured(trainer.autoencoder, held_out_ND)
         for step in range(case.config.steps):
             trainer.step(train_ND[step * case.batch : (step + 1) * case.batch], step)
             if (step + 1) % INTERVAL_STEPS == 0 or step + 1 == case.config.steps:
                 trainer.end_interval(step + 1, tokens_per_second=0.0)
-    explained, l0, silent = measured(trainer.autoencoder, held_out_ND)
+    after = measured(trainer.autoencoder, held_out_ND)
     quiet = len(trainer.firing.silent(case.tokens // 4)) / case.features
     assert trainer.config.dead_after_tokens is not None
     waits = "" if case.auxiliary == "none" else f"{round(QUIET_SHARE * trainer.config.dead_after_tokens):,}"
@@ -166,9 +154,9 @@ def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
     if (case.auxiliary_k, case.coefficient) != (256, 1 / 32):
         auxiliary += f", k_aux {case.auxiliary_k}, coefficient {case.coefficient:.2g}"
     cells = (
-        case.variant, f"{case.features:,}", f"{l0:.1f}", f"{case.tokens:,}", f"{case.batch:,}",
-        f"{trainer.config.learning_rate:.2g}", case.start, auxiliary, waits, f"{before:.3f}", f"{explained:.3f}",
-        f"{silent:.2%}", f"{quiet:.2%}",
+        case.variant, f"{case.features:,}", f"{after.l0:.1f}", f"{case.tokens:,}", f"{case.batch:,}",
+        f"{trainer.config.learning_rate:.2g}", case.start, auxiliary, waits, f"{before.explained_variance:.3f}",
+        f"{after.explained_variance:.3f}", f"{after.silent:.2%}", f"{quiet:.2%}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

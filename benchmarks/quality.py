@@ -34,6 +34,7 @@ import semascope  # noqa: F401  # before PyTorch, as the command has it: it says
 
 # isort: split
 import torch
+from measuring import measured
 from peers.common import PEERS
 from quality_peers import PEERS_PYTHON, PeerCase, PeerError, Peers, as_autoencoder, cases_of
 from quality_table import OURS, table
@@ -49,8 +50,6 @@ from semascope.sae import SparseAutoencoder
 from semascope.source import ActivationSource
 from semascope.text import CorpusConfig
 from semascope.training import Columns, Trainer, TrainingConfig, read_metrics
-
-ROWS_AT_ONCE = 4096
 
 
 class Benchmark:
@@ -173,10 +172,7 @@ class Benchmark:
             ce_tokens=self.options.ce_tokens,
             recent_medians=self.store.manifest.recent_medians,
         )
-        fired_F = torch.zeros(autoencoder.features, dtype=torch.bool)
-        for rows in torch.arange(min(len(self.store), self.options.dead_tokens)).split(ROWS_AT_ONCE):
-            codes = autoencoder.encode(self.store.rows(rows))
-            fired_F[codes.feature_ids[codes.values > 0]] = True
+        seen_ND = self.store.rows(torch.arange(min(len(self.store), self.options.dead_tokens)))
         names = (
             "l0",
             "explained_variance",
@@ -185,11 +181,9 @@ class Benchmark:
             "ce_recovered_interval",
             "kl",
         )
-        measured = {name: value for name, value in report.as_json().items() if name in names}
-        dead = 1 - fired_F.double().mean().item()
         return {
-            **measured,
-            "dead_fraction": dead,
+            **{name: value for name, value in report.as_json().items() if name in names},
+            "dead_fraction": measured(autoencoder, seen_ND).silent,
             "l0_asked": self.options.l0,
             "features": autoencoder.features,
             "threads": torch.get_num_threads(),

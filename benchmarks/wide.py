@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from measuring import measured
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import gammaln
@@ -35,9 +36,10 @@ from semascope.files import read_json, write_atomically
 from semascope.report import Colours, Drawing
 from semascope.runs import Run
 from semascope.sae import SparseAutoencoder, build
-from semascope.sae.losses import squared_deviation, squared_error
 
 KEPT = Path(__file__).parents[1] / "docs/scaling/wide"
+# On how many tokens the start of a training is measured.
+START_TOKENS = 4096
 # What a feature does more often than so often says nothing about those that hardly ever fire.
 RARE = 20
 FAR = (100_000, 1_000_000, 10_000_000)
@@ -98,11 +100,8 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
     training, evaluation = run.config.training, run.evaluate()
     held_out = list(_held_out(run, tokens))
     half = len(held_out) // 2
-    firings_of_half_F, firings_of_rest_F = (
-        _firings(run.dictionary, part) for part in (held_out[:half], held_out[half:])
-    )
-    firings_F = firings_of_half_F + firings_of_rest_F
-    counted = sum(map(len, held_out))
+    of_half, of_rest = (measured(run.dictionary, torch.cat(part)) for part in (held_out[:half], held_out[half:]))
+    times_F, counted = of_half.times_F + of_rest.times_F, of_half.tokens + of_rest.tokens
     started = _at_the_start(run)
     cosines_F = torch.nn.functional.cosine_similarity(run.dictionary.W_dec_FO, started.W_dec_FO, dim=1).detach()
     return {
@@ -113,17 +112,17 @@ def measure(run: Run, tokens: int) -> dict[str, Any]:
         "learning_rate": training.learning_rate,
         "explained_variance": evaluation["explained_variance"],
         "explained_variance_interval": evaluation["explained_variance_interval"],
-        "explained_variance_untrained": _explained(started, held_out),
+        "explained_variance_untrained": measured(started, torch.cat(held_out)[:START_TOKENS]).explained_variance,
         "ce_recovered": evaluation["ce_recovered"],
         "dead_fraction": evaluation["dead_fraction"],
         "dead_counted_over_tokens": evaluation["dead_counted_over_tokens"],
         "tokens_per_second": float(np.median([line["tokens_per_second"] for line in run.metrics])),
-        "densest": float(firings_F.max()) / counted,
+        "densest": times_F.max().item() / counted,
         "cosine_with_start": cosines_F.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist(),
         "counted_tokens": counted,
-        "times": np.bincount(firings_F).tolist(),
-        "half_tokens": sum(map(len, held_out[:half])),
-        "half_times": np.bincount(firings_of_half_F).tolist(),
+        "times": torch.bincount(times_F).tolist(),
+        "half_tokens": of_half.tokens,
+        "half_times": torch.bincount(of_half.times_F).tolist(),
     }
 
 
@@ -137,14 +136,6 @@ def _held_out(run: Run, tokens: int) -> Iterator[Tensor]:
             return
 
 
-def _firings(autoencoder: SparseAutoencoder, batches: Sequence[Tensor]) -> NDArray[np.int64]:
-    counts_F = torch.zeros(autoencoder.features, dtype=torch.int64)
-    for x_BD in batches:
-        codes = autoencoder.encode(x_BD)
-        counts_F += torch.bincount(codes.feature_ids[codes.values > 0], minlength=autoencoder.features)
-    return counts_F.numpy()
-
-
 def _at_the_start(run: Run) -> SparseAutoencoder:
     """The dictionary before its first step."""
     training, scale = run.config.training, run.saved.metadata["activation_scale"]
@@ -152,12 +143,6 @@ def _at_the_start(run: Run) -> SparseAutoencoder:
     autoencoder = build(training.variant, width=sample_ND.shape[1], features=training.features)
     autoencoder.initialize(sample_ND, sample_ND, torch.Generator().manual_seed(training.seed))
     return autoencoder.folded(scale, scale)
-
-
-def _explained(autoencoder: SparseAutoencoder, batches: Sequence[Tensor]) -> float:
-    x_ND = torch.cat(list(batches))[:4096]
-    errors = [squared_error(autoencoder.decode(autoencoder.encode(x_BD)), x_BD).item() for x_BD in x_ND.split(1024)]
-    return 1 - sum(errors) / squared_deviation(x_ND).item()
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
@@ -249,17 +234,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16_384, help="held-out tokens on which firings are counted")
     parser.add_argument("--out", type=Path, default=KEPT)
     options = parser.parse_args()
-    measured = options.out / "measured.json"
+    kept_in = options.out / "measured.json"
     if options.sweep:
         runs = [Run.open(file.parent) for file in options.sweep.glob("*/run.json")]
-        kept = {one["features"]: one for one in read_json(measured)["dictionaries"]} if measured.is_file() else {}
+        kept = {one["features"]: one for one in read_json(kept_in)["dictionaries"]} if kept_in.is_file() else {}
         for run in sorted(runs, key=lambda run: run.config.training.features):
             features = run.config.training.features
             if run.trained and features not in kept:
                 kept[features] = measure(run, options.tokens)
                 options.out.mkdir(parents=True, exist_ok=True)
-                _write(measured, [kept[features] for features in sorted(kept)])
-    found = read_json(measured)["dictionaries"]
+                _write(kept_in, [kept[features] for features in sorted(kept)])
+    found = read_json(kept_in)["dictionaries"]
     if options.sweep:
         for drawing in drawings(found):
             drawing.save(options.out)

@@ -155,6 +155,21 @@ def test_revived_features_fire_a_quarter_as_often_as_features_do_on_average(name
         assert torch.equal(tensor[rows], before[key][rows]), key
 
 
+@pytest.mark.parametrize("name", ["l1-l0", "jumprelu", "gated", "kl"])
+def test_of_more_dead_features_than_the_rows_have_firings_for_the_first_ones_are_revived(name: str) -> None:
+    autoencoder, x = fresh(name).double(), activations(seed=3).double()
+    dead = torch.tensor([29, 2, 11, 7])
+    with torch.no_grad():
+        autoencoder.b_enc_F[dead] = -10.0
+    l0 = autoencoder.config.target_l0()
+    assert l0
+    # A quarter of the average would be half a row each: two of the four on one row each are as much.
+    autoencoder.revive(dead, x[: round(2 * FEATURES / l0)])
+    fired = torch.isin(dead, autoencoder.encode(x[: round(2 * FEATURES / l0)]).feature_ids)
+    assert fired.tolist() == [True, True, False, False]
+    assert (autoencoder.b_enc_F[dead[2:]] == -10.0).all()
+
+
 def test_reviving_leaves_features_that_could_fire_as_they_are() -> None:
     autoencoder, x = fresh("l1-l0"), activations(seed=3)
     often = torch.tensor([4, 5])

@@ -26,7 +26,7 @@ from semascope.sae import (
     VariantConfig,
     build,
 )
-from semascope.training import TrainingConfig, read_metrics
+from semascope.training import Columns, Trainer, TrainingConfig, read_metrics
 from semascope.training.firing import FiringRecord
 from semascope.training.schedules import learning_rate
 
@@ -106,6 +106,42 @@ def test_dead_features_are_revived(variant: VariantConfig, tmp_path: Path, monke
     if isinstance(variant, TopKConfig):
         assert dead(0.0) > 0.25
     assert dead(1 / 32) < 0.05
+
+
+def test_features_are_revived_on_the_activations_since_the_last_look_and_never_after_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(L1Config(l0=2, auxiliary_k=8), tokens=256 * 40, dead_after_tokens=256 * 20)
+    trainer = Trainer(settings, Columns(slice(0, 16)), folder=tmp_path)
+    stream = PlantedStream()
+    trainer.initialize(stream.sample())
+    asleep, dozing = torch.arange(10), torch.arange(10, 14)
+    with torch.no_grad():
+        trainer.autoencoder.b_enc_F[asleep] -= 100.0
+    revived: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def revive(dead_T: torch.Tensor, x_BD: torch.Tensor) -> None:
+        revived[step] = dead_T, x_BD
+
+    monkeypatch.setattr(trainer.autoencoder, "revive", revive)
+    trainer.begin(after_step=0)
+    for step in range(settings.steps):
+        trainer.step(next(stream), step)
+        if step == 4:
+            with torch.no_grad():
+                trainer.autoencoder.b_enc_F[dozing] -= 100.0
+        if step % 10 == 9:
+            trainer.end_interval(step + 1, tokens_per_second=0.0)
+
+    # Quiet after ten steps, and still so ten steps later.
+    assert list(revived) == [19, 29]
+    assert revived[19][0].tolist() == asleep.tolist()
+    fell_asleep_T = trainer.firing.last_fired_F[revived[29][0]]
+    assert set(revived[29][0].tolist()) >= {*asleep.tolist(), *dozing.tolist()}
+    assert fell_asleep_T.tolist() == sorted(fell_asleep_T.tolist())
+    again = PlantedStream()
+    drawn = [next(again) for _ in range(30)]
+    assert torch.equal(revived[29][1], torch.cat(drawn[20:]))
 
 
 @pytest.mark.parametrize("variant", [CONFIGS["topk"], CONFIGS["l1-l0"]], ids=["topk", "l1-l0"])

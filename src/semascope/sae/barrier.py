@@ -7,12 +7,13 @@ does gets no gradient, and nothing brings it back but a lower barrier.
 from __future__ import annotations
 
 from abc import ABC
+from math import ceil
 
 import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, of_entries
-from semascope.sae.base import ConfigT, SparseAutoencoder
+from semascope.sae.base import ConfigT, SparseAutoencoder, VariantConfig
 from semascope.sae.initial import firing_limits
 
 # How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
@@ -44,6 +45,19 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
 
     @torch.no_grad()
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Raise the biases of dead features until they fire on some of this batch (`REVIVED_DENSITY`)."""
-        limits_T = firing_limits(self, x_BD, REVIVED_DENSITY * self.starting_l0, among=dead_T)
-        self.b_enc_F[dead_T] += (self.least - limits_T).clamp_min(0)
+        """Raise the biases of dead features until they fire on some of these rows."""
+        revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.starting_l0)
+        self.b_enc_F[revived_T] += (self.least - limits_T).clamp_min(0)
+
+
+def revival_limits(
+    autoencoder: SparseAutoencoder[VariantConfig], dead_T: Tensor, x_BD: Tensor, l0: float
+) -> tuple[Tensor, Tensor]:
+    """Which dead features to revive, and the pre-activations that they exceed on as many rows as they should.
+
+    That is `REVIVED_DENSITY` of what a feature does on average. Where it is less than one row, each is to exceed its
+    limit on one, and so many of them are left out, from the end, that together they fire no more often.
+    """
+    rows = len(x_BD) * REVIVED_DENSITY * l0 / autoencoder.features
+    revived_T = dead_T[: ceil(min(rows, 1.0) * len(dead_T))]
+    return revived_T, firing_limits(autoencoder, x_BD, REVIVED_DENSITY * l0, among=revived_T)

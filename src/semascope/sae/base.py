@@ -185,10 +185,10 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         return pre_K
 
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Let dead features fire again, on some of this batch, where a bias or threshold keeps them from it.
+        """Let dead features fire again, on some of these rows, where a bias or threshold keeps them from it.
 
-        The auxiliary loss has given them a direction meanwhile. Where features compete, as in TopK, it alone revives
-        them.
+        Those that have been silent the longest come first: rows may be too few for all. The auxiliary loss has given
+        them a direction meanwhile. Where the features of a token compete, as in TopK, it alone revives them.
         """
 
     @abstractmethod

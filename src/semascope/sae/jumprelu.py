@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Selection, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.barrier import BARRIER_RATE, REVIVED_DENSITY, STARTING_L0
+from semascope.sae.barrier import BARRIER_RATE, STARTING_L0, revival_limits
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
 from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
@@ -73,10 +73,10 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
     @torch.no_grad()
     def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
         """Lower the thresholds of dead features, and where they cannot go low enough, raise the biases."""
-        limits_T = firing_limits(self, x_BD, REVIVED_DENSITY * (self.config.l0 or STARTING_L0), among=dead_T)
+        revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.config.l0 or STARTING_L0)
         missing_T = (self.bandwidth - limits_T).clamp_min(0)
-        self.b_enc_F[dead_T] += missing_T
-        self.threshold_F[dead_T] = torch.minimum(self.threshold_F[dead_T], limits_T + missing_T)
+        self.b_enc_F[revived_T] += missing_T
+        self.threshold_F[revived_T] = torch.minimum(self.threshold_F[revived_T], limits_T + missing_T)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

@@ -20,6 +20,9 @@ from semascope.training.schedules import learning_rate
 
 # A feature that has been silent for this part of the time after which it counts as dead is helped back to life.
 QUIET_SHARE = 0.5
+# On how many of the latest activations features are revived, at most: in wide dictionaries a batch has too few for a
+# feature to fire on as rarely as it should.
+REVIVAL_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Trainer:
         self.firing = FiringRecord(self.held[1] - self.held[0], device=device)
         self.quiet_F: Tensor | None = None
         self._dead_fraction = 0.0
+        self._recent: list[Tensor] = []
         self._meter = Meter()
 
     def initialize(self, sample_ND: Tensor) -> None:
@@ -99,7 +103,8 @@ class Trainer:
         gradient_norm = self.optimizer.step(self.rate(fraction))
         self.firing.update(losses.codes, rows)
         self._meter.add(target_BO[own], losses, gradient_norm)
-        self._last_BD = x_BD
+        if self.quiet_F is not None and sum(map(len, self._recent)) < REVIVAL_ROWS:
+            self._recent.append(x_BD)
 
     def rate(self, fraction: float) -> float:
         """The learning rate when so much of the training is done."""
@@ -114,10 +119,10 @@ class Trainer:
         """
         were_quiet_F = self.quiet_F
         self._look_for_dead()
-        if were_quiet_F is not None and self.quiet_F is not None and self.config.variant.auxiliary_coefficient:
-            still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
-            if len(still_quiet_F):
-                self.autoencoder.revive(still_quiet_F, self._last_BD)
+        # Not after the last step: nothing would teach them what they fire on.
+        if step < self.config.steps:
+            self._revive(were_quiet_F)
+        self._recent.clear()
         self._align()
         rate = self.rate((step - 1) / self.config.steps)
         values = self._meter.read(self.team) | {"dead_fraction": self._dead_fraction, "learning_rate": rate}
@@ -170,6 +175,15 @@ class Trainer:
         )
         autoencoder.precision = config.precision
         return autoencoder
+
+    def _revive(self, were_quiet_F: Tensor | None) -> None:
+        """Revive the features that were quiet before and still are."""
+        if were_quiet_F is None or self.quiet_F is None or not self.config.variant.auxiliary_coefficient:
+            return
+        still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
+        if len(still_quiet_F):
+            longest_first = self.firing.last_fired_F[still_quiet_F].argsort(stable=True)
+            self.autoencoder.revive(still_quiet_F[longest_first], torch.cat(self._recent))
 
     def _align(self) -> None:
         """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
