@@ -116,6 +116,8 @@ CASES = [
         for start in STARTS
         if variant != "topk"
     ),
+    # So wide for its batches that a feature fires in one of four of them.
+    *(Case(variant, 16_384, 32, 61_440, 128, None, quiet_after=None) for variant in ("jumprelu", "gated", "l1")),
 ]
 
 
@@ -165,12 +167,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, help="the activations that 'semascope train --keep-activations' left")
     parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=[*VARIANTS], help="train these alone")
+    parser.add_argument("--features", type=int, nargs="+", help="train those with so many features alone")
     options = parser.parse_args()
     store = ActivationStore(options.store)
     x_ND = store.rows(torch.randperm(len(store), generator=torch.Generator().manual_seed(1)))
     x_ND *= unit_scale(x_ND.square().sum(dim=1).mean().item(), x_ND.shape[1])
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for case in (case for case in CASES if case.variant in options.variant):
+    for case in CASES:
+        if case.variant not in options.variant or case.features not in (options.features or [case.features]):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             print(row(case, x_ND[:-HELD_OUT], x_ND[-HELD_OUT:], Path(folder)), flush=True)
 
