@@ -38,7 +38,6 @@ from semascope.sae import (
     MATRYOSHKA_PREFIXES,
     VARIANTS,
     BatchTopKConfig,
-    JumpReLU,
     Moment,
     SparseAutoencoder,
     VariantConfig,
@@ -57,15 +56,10 @@ CASES: dict[str, VariantConfig] = {
 }
 
 
-@torch.no_grad()
 def prepared(variant: str, x_BD: torch.Tensor, features: int, l0: int) -> SparseAutoencoder:
     """An initialised autoencoder with about ``l0`` active features a token."""
     autoencoder = build(CASES[variant].with_l0(l0), width=x_BD.shape[1], features=features, device=x_BD.device)
     autoencoder.initialize(x_BD, x_BD, torch.Generator().manual_seed(0))
-    if isinstance(autoencoder, JumpReLU):
-        # A start makes the rows as small as fits, here half as long as training then makes them; the window, which
-        # does not follow, would hold twice as many entries as in nearly all of a training.
-        autoencoder.change_units(1 / autoencoder.W_enc_FD.detach().norm(dim=1))
     return autoencoder
 
 
