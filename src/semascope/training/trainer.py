@@ -20,8 +20,8 @@ from semascope.training.schedules import learning_rate
 
 # A feature that has been silent for this part of the time after which it counts as dead is helped back to life.
 QUIET_SHARE = 0.5
-# On how many of the latest activations features are revived, at most: in wide dictionaries a batch has too few for a
-# feature to fire on as rarely as it should.
+# Features are revived on the batches since the last look, up to the one that makes them so many rows: in wide
+# dictionaries a single batch has too few for a feature to fire on as rarely as it should.
 REVIVAL_ROWS = 8192
 
 
@@ -80,7 +80,7 @@ class Trainer:
         self.firing = FiringRecord(self.held[1] - self.held[0], device=device)
         self.quiet_F: Tensor | None = None
         self._dead_fraction = 0.0
-        self._recent: list[Tensor] = []
+        self._since_last_look: list[Tensor] = []
         self._meter = Meter()
 
     def initialize(self, sample_ND: Tensor) -> None:
@@ -103,8 +103,8 @@ class Trainer:
         gradient_norm = self.optimizer.step(self.rate(fraction))
         self.firing.update(losses.codes, rows)
         self._meter.add(target_BO[own], losses, gradient_norm)
-        if self.quiet_F is not None and sum(map(len, self._recent)) < REVIVAL_ROWS:
-            self._recent.append(x_BD)
+        if self.quiet_F is not None and sum(map(len, self._since_last_look)) < REVIVAL_ROWS:
+            self._since_last_look.append(x_BD)
 
     def rate(self, fraction: float) -> float:
         """The learning rate when so much of the training is done."""
@@ -122,7 +122,7 @@ class Trainer:
         # Not after the last step: nothing would teach them what they fire on.
         if step < self.config.steps:
             self._revive(were_quiet_F)
-        self._recent.clear()
+        self._since_last_look.clear()
         self._align()
         rate = self.rate((step - 1) / self.config.steps)
         values = self._meter.read(self.team) | {"dead_fraction": self._dead_fraction, "learning_rate": rate}
@@ -183,7 +183,7 @@ class Trainer:
         still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
         if len(still_quiet_F):
             longest_first = self.firing.last_fired_F[still_quiet_F].argsort(stable=True)
-            self.autoencoder.revive(still_quiet_F[longest_first], torch.cat(self._recent))
+            self.autoencoder.revive(still_quiet_F[longest_first], torch.cat(self._since_last_look))
 
     def _align(self) -> None:
         """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
