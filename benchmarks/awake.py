@@ -1,4 +1,4 @@
-"""What the size of a training's start, and of what AuxK compares, do to dictionaries that are trained for few steps.
+"""What a training's start, its learning rate and its ways of waking features do to dictionaries trained for few steps.
 
     semascope train smollm2-135m --data sample --layer 15 --context 128 --held-out 0.2 --tokens 250k --features 128 \
         --keep-activations --out runs/kept
@@ -6,7 +6,8 @@
 
 trains dictionaries on the same activations and prints a row of a Markdown table for each: L0, explained variance, and
 the features that did not fire once, on 8,192 activations that nothing was trained on. "unit" and "published" are the
-start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with.
+start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with. "afresh": whether
+features that stay silent start afresh, where they compete.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from semascope.activations import ActivationStore
 from semascope.activations.streams import unit_scale
-from semascope.sae import GatedConfig, JumpReLUConfig, L1Config, TopKConfig, VariantConfig
+from semascope.sae import BatchTopKConfig, GatedConfig, JumpReLUConfig, KLConfig, L1Config, TopKConfig, VariantConfig
 from semascope.training import Columns, Trainer, TrainingConfig
 from semascope.training.loop import INTERVAL_STEPS
 from semascope.training.trainer import QUIET_SHARE
@@ -54,6 +55,7 @@ class Case:
     learning_rate: float | None = 5e-4
     start: Start = "fitted"
     auxiliary: Literal["published", "fitted", "none"] = "fitted"
+    afresh: bool = True
     quiet_after: int | None = 4096
     auxiliary_k: int = 256
     coefficient: float = 1 / 32
@@ -78,10 +80,12 @@ class Case:
 
 VARIANTS: dict[str, Callable[[int], VariantConfig]] = {
     "topk": lambda l0: TopKConfig(k=l0),
+    "batchtopk": lambda l0: BatchTopKConfig(k=l0),
     "jumprelu": lambda l0: JumpReLUConfig(l0=l0),
     "jumprelu, gemma-scope": lambda l0: JumpReLUConfig(l0=l0, recipe="gemma-scope"),
     "gated": lambda l0: GatedConfig(l0=l0),
     "l1": lambda l0: L1Config(l0=l0),
+    "kl": lambda l0: KLConfig(l0=l0),
 }
 
 
@@ -112,28 +116,43 @@ CASES = [
     Case(tokens=8192, batch=128, l0=256),
     *(
         Case(variant, 8192, 32, 98_304, 1024, None, start, quiet_after=None)
-        for variant in VARIANTS
+        for variant in ("jumprelu", "jumprelu, gemma-scope", "gated", "l1")
         for start in STARTS
-        if variant != "topk"
     ),
     # So wide for its batches that a feature fires in one of four of them.
     *(Case(variant, 16_384, 32, 61_440, 128, None, quiet_after=None) for variant in ("jumprelu", "gated", "l1")),
+    *(
+        Case(variant, 16_384, 32, 61_440, batch, None, afresh=afresh, quiet_after=None)
+        for variant in ("topk", "batchtopk")
+        for batch in (512, 128)
+        for afresh in (False, True)
+    ),
+    # Narrow ones, at the learning rate of wider ones and at their own.
+    *(
+        Case(variant, features, 32, tokens, batch, rate, quiet_after=None)
+        for features, tokens, batch in ((512, 204_800, 1024), (2048, 204_800, 2048))
+        for variant in ("topk", "batchtopk", "jumprelu", "gated", "l1", "kl")
+        for rate in (2e-3, None)
+    ),
 ]
 
 
 COLUMNS = (
-    "variant", "features", "L0", "tokens", "batch", "learning rate", "start", "AuxK", "quiet after",
+    "variant", "features", "L0", "tokens", "batch", "learning rate", "start", "AuxK", "afresh", "quiet after",
     "explained at the start", "explained variance", "silent on 8,192 others", "silent for the last quarter",
 )  # fmt: skip
 
 
 @contextmanager
 def as_in(case: Case) -> Iterator[None]:
-    """The start or the auxiliary loss as published, where the case has it so."""
+    """The start or the auxiliary loss as published, and no feature started afresh, where the case has it so."""
     with ExitStack() as patches:
         for where, how in (("initial", case.start), ("auxiliary", case.auxiliary)):
             if how in ("unit", "published"):
                 patches.enter_context(patch(f"semascope.sae.{where}.fitting_factor", lambda *_: torch.tensor(1.0)))
+        if not case.afresh:
+            for variant in ("topk", "batchtopk"):
+                patches.enter_context(patch(f"semascope.sae.{variant}.start_afresh", lambda _, dead_T, *__: dead_T[:0]))
         yield
 
 
@@ -157,7 +176,8 @@ def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
         auxiliary += f", k_aux {case.auxiliary_k}, coefficient {case.coefficient:.2g}"
     cells = (
         case.variant, f"{case.features:,}", f"{after.l0:.1f}", f"{case.tokens:,}", f"{case.batch:,}",
-        f"{trainer.config.learning_rate:.2g}", case.start, auxiliary, waits, f"{before.explained_variance:.3f}",
+        f"{trainer.config.learning_rate:.2g}", case.start, auxiliary,
+        "yes" if case.afresh else "no", waits, f"{before.explained_variance:.3f}",
         f"{after.explained_variance:.3f}", f"{after.silent:.2%}", f"{quiet:.2%}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -58,6 +58,21 @@ def test_a_row_that_is_first_touched_late_moves_like_one_in_a_fresh_optimizer() 
     assert torch.equal(late[1], fresh[1])
 
 
+def test_a_feature_that_is_forgotten_moves_like_a_new_one_and_the_others_as_before() -> None:
+    W_FD, b_F, b_O = nn.Parameter(random(3, 4)), nn.Parameter(random(3)), nn.Parameter(random(3, seed=1))
+    optimizer = RowAdam([("W_FD", W_FD), ("b_F", b_F), ("b_O", b_O)])
+    for step in range(5):
+        W_FD.grad, b_F.grad, b_O.grad = random(3, 4, seed=step), random(3, seed=step), random(3, seed=step)
+        optimizer.step(0.1)
+    before = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    optimizer.forget(torch.tensor([1]))
+    for name, tensor in optimizer.state().items():
+        expected = before[name]
+        if not name.startswith("b_O"):
+            expected[1] = 0
+        assert torch.equal(tensor, expected), name
+
+
 def test_unit_rows_keep_their_norm_and_ignore_what_would_only_change_it() -> None:
     W = nn.Parameter(torch.nn.functional.normalize(random(5, 4)))
     start = W.detach().clone()

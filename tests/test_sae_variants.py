@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
-from dictionaries import CONFIGS, FEATURES, ROWS, WIDTH, activations, fresh, slightly_trained
+from dictionaries import CONFIGS, FEATURES, KINDS, ROWS, WIDTH, activations, fresh, slightly_trained, target_of
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from semascope.kernels import Above, TopK
 from semascope.sae import (
@@ -144,7 +145,7 @@ def test_revived_features_fire_a_quarter_as_often_as_features_do_on_average(name
         autoencoder.b_enc_F[dead] = -10.0
     before = {key: tensor.clone() for key, tensor in autoencoder.state_dict().items()}
     assert not torch.isin(autoencoder.encode(x).feature_ids, dead).any()
-    autoencoder.revive(dead, x)
+    autoencoder.revive(dead, x, x)
     fired_F = torch.bincount(autoencoder.encode(x).feature_ids, minlength=FEATURES)
     rows = round(ROWS * 0.25 * (autoencoder.config.target_l0() or 32) / FEATURES)
     assert ((fired_F[dead] - rows).abs() <= 1).all()
@@ -164,10 +165,54 @@ def test_of_more_dead_features_than_the_rows_have_firings_for_the_first_ones_are
     l0 = autoencoder.config.target_l0()
     assert l0
     # A quarter of the average would be half a row each: two of the four on one row each are as much.
-    autoencoder.revive(dead, x[: round(2 * FEATURES / l0)])
-    fired = torch.isin(dead, autoencoder.encode(x[: round(2 * FEATURES / l0)]).feature_ids)
+    few = x[: round(2 * FEATURES / l0)]
+    autoencoder.revive(dead, few, few)
+    fired = torch.isin(dead, autoencoder.encode(few).feature_ids)
     assert fired.tolist() == [True, True, False, False]
     assert (autoencoder.b_enc_F[dead[2:]] == -10.0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
+def test_where_features_compete_a_dead_one_starts_afresh_as_what_a_row_lacks(name: str, kind: str) -> None:
+    autoencoder, x = slightly_trained(name, kind).double(), activations(seed=3).double()
+    target, dead, k = target_of(x, kind), torch.tensor([29, 2, 11]), 4
+    with torch.no_grad():
+        autoencoder.b_enc_F[dead] = -100.0
+    before = {key: tensor.clone() for key, tensor in autoencoder.state_dict().items()}
+    rows = slice(-4 * len(dead), None)
+    pre = preactivations(autoencoder, x[rows]).detach()
+    least = pre.flatten().topk(k * len(pre)).values.min()
+    found = pre.where(pre >= least, 0.0) @ autoencoder.W_dec_FO + autoencoder.b_dec_O
+    if autoencoder.W_skip_OD is not None:
+        found = found + x[rows] @ autoencoder.W_skip_OD.T
+    error = normalize((target[rows] - found).detach())
+
+    afresh = autoencoder.revive(dead, x, target)
+    assert afresh.tolist() == [2, 11, 29]
+    agreement, chosen = (autoencoder.W_dec_FO[afresh] @ error.T).max(dim=1)
+    assert (agreement > 1 - 1e-9).all()
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    lacking = error[chosen] if kind == "autoencoder" else normalize(x[rows][chosen] - x.mean(dim=0))
+    assert ((normalize(autoencoder.W_enc_FD[afresh]) * lacking).sum(dim=1) > 1 - 1e-9).all()
+    fired = (preactivations(autoencoder, x)[:, afresh] > least).sum(dim=0)
+    assert (fired == round(ROWS * 0.25 * k / FEATURES)).all()
+    others = [feature for feature in range(FEATURES) if feature not in dead]
+    for key, tensor in autoencoder.state_dict().items():
+        kept = others if key.endswith(("_F", "_FD", "_FO")) else ...
+        assert torch.equal(tensor[kept], before[key][kept]), key
+
+
+def test_no_more_features_start_afresh_than_a_quarter_of_the_rows_and_an_outlier_is_no_more_than_a_row() -> None:
+    autoencoder, x = slightly_trained("topk"), activations(seed=3)
+    x[-1] *= 1000.0
+    dead = torch.arange(FEATURES - 1, 9, -1)
+    with torch.no_grad():
+        autoencoder.b_enc_F[dead] = -100.0
+    afresh = autoencoder.revive(dead, x, x)
+    assert afresh.tolist() == sorted(dead[: ROWS // 4].tolist())
+    similarity = autoencoder.W_dec_FO[afresh] @ autoencoder.W_dec_FO[afresh].T - torch.eye(len(afresh))
+    assert similarity.max() < 0.999
 
 
 def test_reviving_leaves_features_that_could_fire_as_they_are() -> None:
@@ -175,7 +220,7 @@ def test_reviving_leaves_features_that_could_fire_as_they_are() -> None:
     often = torch.tensor([4, 5])
     with torch.no_grad():
         autoencoder.b_enc_F[often] = 3.0
-    autoencoder.revive(often, x)
+    autoencoder.revive(often, x, x)
     assert (autoencoder.b_enc_F[often] == 3.0).all()
 
 

@@ -120,8 +120,10 @@ def test_features_are_revived_on_the_activations_since_the_last_look_and_never_a
         trainer.autoencoder.b_enc_F[asleep] -= 100.0
     revived: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def revive(dead_T: torch.Tensor, x_BD: torch.Tensor) -> None:
+    def revive(dead_T: torch.Tensor, x_BD: torch.Tensor, target_BO: torch.Tensor) -> torch.Tensor:
+        assert target_BO is x_BD
         revived[step] = dead_T, x_BD
+        return dead_T[:0]
 
     monkeypatch.setattr(trainer.autoencoder, "revive", revive)
     trainer.begin(after_step=0)

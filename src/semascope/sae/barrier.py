@@ -7,23 +7,19 @@ does gets no gradient, and nothing brings it back but a lower barrier.
 from __future__ import annotations
 
 from abc import ABC
-from math import ceil
 
 import torch
 from torch import Tensor
 
 from semascope.kernels import Pattern, of_entries
-from semascope.sae.base import ConfigT, SparseAutoencoder, VariantConfig
-from semascope.sae.initial import firing_limits
+from semascope.sae.base import ConfigT, SparseAutoencoder
+from semascope.sae.revival import revival_limits
 
 # How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
 # of activations, which are larger by the square root of the width. docs/LOG.md has the experiment.
 BARRIER_RATE = 5.0
 # The L0 that trainings start with where none is asked for.
 STARTING_L0 = 32
-# How often revived features fire at first, relative to what all do on average: enough to learn from, and little enough
-# for the L0 to stay as it is asked for where many come back late.
-REVIVED_DENSITY = 0.25
 
 
 class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
@@ -44,20 +40,8 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
         return pre_K - of_entries(pattern, self.b_enc_F)
 
     @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """Raise the biases of dead features until they fire on some of these rows."""
         revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.starting_l0)
         self.b_enc_F[revived_T] += (self.least - limits_T).clamp_min(0)
-
-
-def revival_limits(
-    autoencoder: SparseAutoencoder[VariantConfig], dead_T: Tensor, x_BD: Tensor, l0: float
-) -> tuple[Tensor, Tensor]:
-    """Which dead features to revive, and the pre-activations that they exceed on as many rows as they should.
-
-    That is `REVIVED_DENSITY` of what a feature does on average. Where it is less than one row, each is to exceed its
-    limit on one, and so many of them are left out, from the end, that together they fire no more often.
-    """
-    rows = len(x_BD) * REVIVED_DENSITY * l0 / autoencoder.features
-    revived_T = dead_T[: ceil(min(rows, 1.0) * len(dead_T))]
-    return revived_T, firing_limits(autoencoder, x_BD, REVIVED_DENSITY * l0, among=revived_T)
+        return dead_T[:0]

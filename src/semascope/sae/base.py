@@ -51,10 +51,12 @@ class VariantConfig(BaseModel):
         """The learning rate when the user asks for none.
 
         ``2e-4 / √(F / 2¹⁴)``, the published law for long runs (Gao et al., 2024); more for short ones, by the square
-        root of their steps.
+        root of their steps, up to 2e-3, or what narrow dictionaries bear in addition (docs/SCALING.md has the best
+        rates of 28 widths and lengths).
         """
         long_run = 2e-4 / (features / 2**14) ** 0.5
-        return min(2e-3, long_run * max(1.0, 50_000 / max(1, steps)) ** 0.5)
+        most = 2e-3 * max(1.0, 2**13 / features) ** (1 / 3)
+        return min(most, long_run * max(1.0, 50_000 / max(1, steps)) ** 0.5)
 
     def target_l0(self) -> float | None:
         """The L0 that these settings ask for, or None where the loss alone decides it."""
@@ -184,11 +186,12 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         del pattern
         return pre_K
 
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
-        """Let dead features fire again, on some of these rows, where a bias or threshold keeps them from it.
+    @abstractmethod
+    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """Let dead features fire again on some of these rows; returns those that started afresh, with new weights.
 
-        Those that have been silent the longest come first: rows may be too few for all. The auxiliary loss has given
-        them a direction meanwhile. Where the features of a token compete, as in TopK, it alone revives them.
+        Those that have been silent the longest come first: rows may be too few for all. All of the team are called,
+        also with no dead feature.
         """
 
     @abstractmethod

@@ -16,6 +16,7 @@ from semascope.kernels import Above, BatchTopK, Selection
 from semascope.sae.auxiliary import normalized_losses
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.initial import scale_to_fit, unit_rows_about_the_median
+from semascope.sae.revival import start_afresh
 from semascope.sae.topk import TopKConfig
 
 THRESHOLD_MOMENTUM = 0.9
@@ -51,6 +52,10 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     def selection(self) -> Selection:
         """Everything above the threshold."""
         return Above(self.threshold)
+
+    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """Start dead features afresh, where rows are reconstructed badly."""
+        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """TopK's loss over the k·B largest; moves the threshold for inference along."""

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Selection, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.barrier import BARRIER_RATE, STARTING_L0, revival_limits
+from semascope.sae.barrier import BARRIER_RATE, STARTING_L0
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
 from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
+from semascope.sae.revival import revival_limits
 
 BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
 # Where the tanh penalty levels off (Conerly et al.).
@@ -71,12 +72,13 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         return Above(self.threshold_F.detach().relu())
 
     @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor) -> None:
+    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """Lower the thresholds of dead features, and where they cannot go low enough, raise the biases."""
         revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.config.l0 or STARTING_L0)
         missing_T = (self.bandwidth - limits_T).clamp_min(0)
         self.b_enc_F[revived_T] += missing_T
         self.threshold_F[revived_T] = torch.minimum(self.threshold_F[revived_T], limits_T + missing_T)
+        return dead_T[:0]
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

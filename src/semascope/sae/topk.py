@@ -2,7 +2,7 @@
 
 Gao et al., "Scaling and evaluating sparse autoencoders" (2024): the k largest pre-activations, a unit-norm decoder,
 tied initialisation, the geometric median as the first pre-bias, and AuxK: the dead features with the largest
-pre-activations model what the live ones left over.
+pre-activations model what the live ones left over. Those that stay dead start afresh (see `revival`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from semascope.kernels import Selection, TopK
 from semascope.sae.auxiliary import normalized_losses
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder, VariantConfig
 from semascope.sae.initial import scale_to_fit, unit_rows_about_the_median
+from semascope.sae.revival import start_afresh
 
 
 class TopKConfig(VariantConfig):
@@ -52,6 +53,10 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
     def selection(self) -> Selection:
         """The k largest of each row."""
         return TopK(self.config.k)
+
+    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """Start dead features afresh, where rows are reconstructed badly."""
+        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         return normalized_losses(self, self.selection(), x_BD, target_BO, moment)

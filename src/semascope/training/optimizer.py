@@ -68,6 +68,13 @@ class RowAdam:
             parameter.grad = None
         return norm
 
+    def forget(self, features_T: Tensor) -> None:
+        """Take these features as new: nothing is known of their gradients."""
+        for tensors in (self._means, self._squares, self._steps):
+            for name, tensor in tensors.items():
+                if by_feature(name):
+                    tensor[features_T] = 0
+
     def release(self) -> None:
         """Give the memory of the moments back, when the last step is done."""
         for tensors in (self._means, self._squares, self._steps):

@@ -104,7 +104,7 @@ class Trainer:
         self.firing.update(losses.codes, rows)
         self._meter.add(target_BO[own], losses, gradient_norm)
         if self.quiet_F is not None and sum(map(len, self._since_last_look)) < REVIVAL_ROWS:
-            self._since_last_look.append(x_BD)
+            self._since_last_look.append(batch_BD)
 
     def rate(self, fraction: float) -> float:
         """The learning rate when so much of the training is done."""
@@ -181,9 +181,9 @@ class Trainer:
         if were_quiet_F is None or self.quiet_F is None or not self.config.variant.auxiliary_coefficient:
             return
         still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
-        if len(still_quiet_F):
-            longest_first = self.firing.last_fired_F[still_quiet_F].argsort(stable=True)
-            self.autoencoder.revive(still_quiet_F[longest_first], torch.cat(self._since_last_look))
+        longest_first = self.firing.last_fired_F[still_quiet_F].argsort(stable=True)
+        x_BD, target_BO = self.columns.of(torch.cat(self._since_last_look))
+        self.optimizer.forget(self.autoencoder.revive(still_quiet_F[longest_first], x_BD, target_BO))
 
     def _align(self) -> None:
         """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
