@@ -302,6 +302,13 @@ def test_firing_is_counted_in_tokens_and_zeros_do_not_fire() -> None:
     assert record.silent(for_tokens=5).tolist() == []
 
 
+def test_a_token_on_which_nearly_everything_fires_keeps_nothing_from_being_dead() -> None:
+    record, features = FiringRecord(100), torch.arange(100)
+    crowded = Codes(torch.tensor([0, 100, *range(101, 121)]), torch.cat([features, features[:20]]), torch.ones(120), 100)
+    record.update(crowded)
+    assert record.silent(for_tokens=21).tolist() == features[20:].tolist()
+
+
 def test_settings_left_open_are_resolved() -> None:
     resolved = TrainingConfig(features=65_536, tokens=200_000_000, batch_tokens=4096).resolved()
     assert resolved.learning_rate == pytest.approx(1e-4, rel=0.02)  # 2e-4 / sqrt(65536 / 16384)
