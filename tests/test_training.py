@@ -304,8 +304,8 @@ def test_firing_is_counted_in_tokens_and_zeros_do_not_fire() -> None:
 
 def test_a_token_on_which_nearly_everything_fires_keeps_nothing_from_being_dead() -> None:
     record, features = FiringRecord(100), torch.arange(100)
-    crowded = Codes(torch.tensor([0, 100, *range(101, 121)]), torch.cat([features, features[:20]]), torch.ones(120), 100)
-    record.update(crowded)
+    row_offsets, ids = torch.tensor([0, *range(100, 121)]), torch.cat([features, features[:20]])
+    record.update(Codes(row_offsets, ids, torch.ones(120), 100))
     assert record.silent(for_tokens=21).tolist() == features[20:].tolist()
 
 
