@@ -313,6 +313,9 @@ def test_settings_left_open_are_resolved() -> None:
     resolved = TrainingConfig(features=65_536, tokens=200_000_000, batch_tokens=4096).resolved()
     assert resolved.learning_rate == pytest.approx(1e-4, rel=0.02)  # 2e-4 / sqrt(65536 / 16384)
     assert resolved.dead_after_tokens == 10_000_000
+    # Short ones: 2e-3, and more for few features.
+    for features, rate in ((16_384, 2e-3), (8192, 2e-3), (1024, 4e-3)):
+        assert TrainingConfig(features=features, tokens=800_000).resolved().learning_rate == pytest.approx(rate)
     assert TrainingConfig(tokens=800_000).resolved().dead_after_tokens == 100_000
     paper = TrainingConfig(variant=L1Config(), tokens=200_000 * 4096, batch_tokens=4096).resolved()
     assert paper.learning_rate == pytest.approx(5e-5)

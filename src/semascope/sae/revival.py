@@ -23,7 +23,8 @@ from semascope.sae.initial import firing_limits
 # How often revived features fire at first, relative to what all do on average: enough to learn from, and little enough
 # for the L0 to stay as it is asked for where many come back late.
 REVIVED_DENSITY = 0.25
-# Of so many rows each, one is chosen for a feature to point where it is reconstructed badly.
+# Of so many rows each, one is chosen for a feature to point where it is reconstructed badly. As an outlier counts for
+# no more than two rows, hardly any is chosen twice.
 ROWS_TO_CHOOSE_FROM = 4
 # The largest encoder rows that revived features get, where decoder rows have norm 1.
 LARGEST = 4.0
@@ -84,17 +85,16 @@ def _left_over(
     team = autoencoder.team
     [(pattern, pre_K)] = autoencoder.preactivations(x_BD, [BatchTopK(round(l0))])
     found_BO = team.sum_features(decode(pattern, pre_K.relu(), autoencoder.W_dec_FO)) + autoencoder.b_dec_O
+    error_BO = autoencoder.beyond_skip(x_BD, target_BO) - found_BO
     least = team.least(pre_K.min() if len(pre_K) else pre_K.new_tensor(torch.inf))
-    return autoencoder.beyond_skip(x_BD, target_BO) - found_BO, least
+    # All see these rows: who has the same features is to have the same bits.
+    return team.sum_rows(error_BO) / team.row_parts, least
 
 
 def _rows_with_large_errors(error_BO: Tensor, count: int) -> Tensor:
-    """[count]: rows drawn evenly along the sum of their squared errors.
-
-    None counts for more than half of the rows that there are for each draw would at the median.
-    """
+    """[count]: rows drawn evenly along the sum of their squared errors, an outlier's as twice the median's."""
     squares_B = error_BO.square().sum(dim=1)
-    ends_B = squares_B.clamp(max=ROWS_TO_CHOOSE_FROM / 2 * squares_B.median()).cumsum(dim=0)
+    ends_B = squares_B.clamp(max=2.0 * squares_B.median()).cumsum(dim=0)
     places_N = (torch.arange(count, device=ends_B.device) + 0.5) / count
     return torch.searchsorted(ends_B, places_N * ends_B[-1]).clamp(max=len(ends_B) - 1)
 
