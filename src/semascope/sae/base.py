@@ -147,6 +147,8 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     centres: ClassVar[bool] = False
     """Whether autoencoders of this variant subtract ``b_dec`` from their input; transcoders never do."""
+    revived_as_new: ClassVar[bool] = False
+    """Whether `revive` makes other features of them: it is for those that are dead then, not for all that are quiet."""
 
     def __init__(self, shape: Shape, config: ConfigT, *, device: torch.device | str = "cpu") -> None:
         super().__init__()

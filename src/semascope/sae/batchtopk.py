@@ -34,6 +34,7 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     """``f = ReLU(top_kB(pre))`` in training, ``f = pre · [pre > θ]`` afterwards; the loss is that of TopK."""
 
     centres = True
+    revived_as_new = True
 
     def __init__(self, shape: Shape, config: BatchTopKConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)

@@ -39,6 +39,7 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
     """``f = ReLU(top_k((x − b_dec) W_enc + b_enc))`` and ``‖x − x̂‖² / variance + α · ‖e − ê_dead‖² / ‖e‖²``."""
 
     centres = True
+    revived_as_new = True
 
     def __init__(self, shape: Shape, config: TopKConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)

@@ -177,13 +177,14 @@ class Trainer:
         return autoencoder
 
     def _revive(self, were_quiet_F: Tensor | None) -> None:
-        """Revive the features that were quiet before and still are."""
+        """Revive the features that were quiet before and still are, or those that are dead by now."""
         if were_quiet_F is None or self.quiet_F is None or not self.config.variant.auxiliary_coefficient:
             return
-        still_quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
-        longest_first = self.firing.last_fired_F[still_quiet_F].argsort(stable=True)
+        silent_F = self._silent_for(1.0) if self.autoencoder.revived_as_new else self.quiet_F
+        silent_F = silent_F[torch.isin(silent_F, were_quiet_F)]
+        longest_first = self.firing.last_fired_F[silent_F].argsort(stable=True)
         x_BD, target_BO = self.columns.of(torch.cat(self._since_last_look))
-        self.optimizer.forget(self.autoencoder.revive(still_quiet_F[longest_first], x_BD, target_BO))
+        self.optimizer.forget(self.autoencoder.revive(silent_F[longest_first], x_BD, target_BO))
 
     def _align(self) -> None:
         """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
@@ -192,10 +193,12 @@ class Trainer:
 
     def _look_for_dead(self) -> None:
         """Which features are quiet, of those held here (no list where nobody has any), and how many are dead."""
-        assert self.config.dead_after_tokens is not None
         self.firing.last_fired_F = self.team.latest(self.firing.last_fired_F)
-        quiet_F, dead_F = (
-            self.firing.silent(max(1, round(share * self.config.dead_after_tokens))) for share in (QUIET_SHARE, 1.0)
-        )
+        quiet_F, dead_F = self._silent_for(QUIET_SHARE), self._silent_for(1.0)
         self.quiet_F = quiet_F if sum(self.team.by_features(len(quiet_F))) else None
         self._dead_fraction = sum(self.team.by_features(len(dead_F))) / self.config.features
+
+    def _silent_for(self, share: float) -> Tensor:
+        """The features that have been silent for this share of the time that makes them dead."""
+        assert self.config.dead_after_tokens is not None
+        return self.firing.silent(max(1, round(share * self.config.dead_after_tokens)))
