@@ -146,6 +146,31 @@ def test_features_are_revived_on_the_activations_since_the_last_look_and_never_a
     assert torch.equal(revived[29][1], torch.cat(drawn[20:]))
 
 
+def test_where_features_compete_the_dead_start_afresh_and_the_optimizer_forgets_them(tmp_path: Path) -> None:
+    settings = config(tokens=256 * 40, dead_after_tokens=256 * 22)
+    trainer = Trainer(settings, Columns(slice(0, 16)), folder=tmp_path)
+    stream = PlantedStream()
+    trainer.initialize(stream.sample())
+    asleep = torch.arange(10)
+    with torch.no_grad():
+        trainer.autoencoder.b_enc_F[asleep] -= 100.0
+    trainer.begin(after_step=0)
+    barriers: list[float] = []
+    for step in range(30):
+        trainer.step(next(stream), step)
+        if step % 10 == 9:
+            trainer.end_interval(step + 1, tokens_per_second=0.0)
+            barriers.append(trainer.autoencoder.b_enc_F[asleep].max().item())
+    # AuxK moves them from the eleventh step on, and none is dead before the twenty-second.
+    assert barriers[1] < -90.0
+    assert barriers[2] == 0.0
+    state = trainer.optimizer.state()
+    assert all(
+        not state[f"{name}/{kind}"][asleep].any() for name in ("W_enc_FD", "W_dec_FO") for kind in ("mean", "steps")
+    )
+    assert state["W_enc_FD/steps"].any()
+
+
 @pytest.mark.parametrize("variant", [CONFIGS["topk"], CONFIGS["l1-l0"]], ids=["topk", "l1-l0"])
 def test_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
     variant: VariantConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
