@@ -8,7 +8,7 @@ from torch import Tensor
 from semascope.records import Codes
 
 # A token on which so many times as many features fire as usual counts for none of them: one of nine times the usual
-# norm makes a third of a wide dictionary fire, and would keep it from being dead for as long as it takes.
+# norm makes a quarter of a wide dictionary fire, and would keep it from being dead for as long as it takes.
 CROWDED = 10.0
 
 
