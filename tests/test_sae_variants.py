@@ -196,7 +196,7 @@ def test_where_features_compete_a_dead_one_starts_afresh_as_what_a_row_lacks(nam
     lacking = error[chosen] if kind == "autoencoder" else normalize(x[rows][chosen] - x.mean(dim=0))
     assert ((normalize(autoencoder.W_enc_FD[afresh]) * lacking).sum(dim=1) > 1 - 1e-9).all()
     fired = (preactivations(autoencoder, x)[:, afresh] > least).sum(dim=0)
-    assert (fired == round(ROWS * 0.25 * k / FEATURES)).all()
+    assert (fired == round(ROWS * k / FEATURES)).all()
     others = [feature for feature in range(FEATURES) if feature not in dead]
     for key, tensor in autoencoder.state_dict().items():
         kept = others if key.endswith(("_F", "_FD", "_FO")) else ...

@@ -5,7 +5,8 @@ features of a token compete, as in TopK, it comes back as another feature: point
 wrong, as large as it takes to be chosen (after the neuron resampling of Bricken et al., "Towards Monosemanticity",
 2023, which waits for many more tokens, and leaves the size to a constant).
 
-What comes back fires seldom at first, lest many at once, most of them on noise, push the others out.
+What comes back fires seldom at first, lest many at once, most of them on noise, push the others out: `REVIVED_DENSITY`
+of the average, or the average itself on rows that it was made from, for on others it fires less.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def revival_limits(
     That is `REVIVED_DENSITY` of what a feature does on average. Where it is less than one row, each is to exceed its
     limit on one, and so many of them are left out, from the end, that together they fire no more often.
     """
-    revived_T = dead_T[: ceil(_share_to_revive(autoencoder, len(x_BD), l0) * len(dead_T))]
-    return revived_T, firing_limits(autoencoder, x_BD, REVIVED_DENSITY * l0, among=revived_T)
+    seldom = REVIVED_DENSITY * l0
+    revived_T = dead_T[: ceil(_share_to_revive(autoencoder, len(x_BD), seldom) * len(dead_T))]
+    return revived_T, firing_limits(autoencoder, x_BD, seldom, among=revived_T)
 
 
 @torch.no_grad()
@@ -48,8 +50,8 @@ def start_afresh(
 ) -> Tensor:
     """Give as many of the dead features as may come back new directions, each that of a row's error; returns which.
 
-    A row is chosen the more likely the larger its squared error is, but hardly ever twice. All of the team take part,
-    also who has no dead feature.
+    A row is chosen the more likely the larger its squared error is, but hardly ever twice. Afterwards each would be
+    kept on as many of the rows as features are on average. All of the team take part, also who has no dead feature.
     """
     team = autoencoder.team
     rows_for_each = len(x_BD) / max(1, sum(team.by_features(len(dead_T))))
@@ -65,7 +67,7 @@ def start_afresh(
     first = sum(counts[: team.feature_part])
     chosen_T = chosen_N[first : first + len(revived_T)]
     _point(autoencoder, revived_T, x_BD[rows][chosen_T], error_BO[chosen_T], x_BD.mean(dim=0))
-    limits_T = firing_limits(autoencoder, x_BD, REVIVED_DENSITY * l0, among=revived_T)
+    limits_T = firing_limits(autoencoder, x_BD, l0, among=revived_T)
     # As large as it takes to be among those that are kept; a direction that no row agrees with stays small.
     sizes_T = torch.where(least > 0, least / torch.maximum(limits_T, least / LARGEST), 1.0)
     autoencoder.W_enc_FD[revived_T] *= sizes_T[:, None]
@@ -74,8 +76,8 @@ def start_afresh(
 
 
 def _share_to_revive(autoencoder: SparseAutoencoder[VariantConfig], n_rows: int, l0: float) -> float:
-    """Of the dead features: those that may fire on one row each without firing too often together."""
-    return min(1.0, n_rows * REVIVED_DENSITY * l0 / autoencoder.features)
+    """Of the dead features: those that may fire on one row each, if ``l0`` of all may fire on a row."""
+    return min(1.0, n_rows * l0 / autoencoder.features)
 
 
 def _left_over(
