@@ -84,17 +84,19 @@ def firing_limits(
     Together all features are then active ``l0`` times a token, and none is dead: how Conerly et al. (January 2025)
     start. ``among``: some of the features, in place of all.
     """
+    rows_FD = autoencoder.W_enc_FD[among]
+    if not len(rows_FD):
+        return rows_FD.new_zeros(0)
     often = max(1, round(len(sample_BD) * l0 / autoencoder.features))
     centred_BD = sample_BD if autoencoder.centre_D is None else sample_BD - autoencoder.centre_D
     # The encoder's search for the largest, the other way round: of each feature, among the rows of the sample.
     most, no_bias_B = min(often + 1, len(sample_BD)), sample_BD.new_zeros(len(sample_BD))
     limits: list[Tensor] = []
-    rows_FD = autoencoder.W_enc_FD[among]
-    for part in rows_FD.split(FEATURES_AT_ONCE) if len(rows_FD) else ():
+    for part in rows_FD.split(FEATURES_AT_ONCE):
         [(_, largest_K)] = encode(part, None, centred_BD, no_bias_B, [TopK(most)])
         # Between the last that is to exceed it and the next one, so that no rounding decides.
         limits.append(largest_K.view(len(part), most).topk(min(2, most), largest=False).values.mean(dim=1))
-    return torch.cat([rows_FD.new_zeros(0), *limits]) + autoencoder.b_enc_F[among]
+    return torch.cat(limits) + autoencoder.b_enc_F[among]
 
 
 def geometric_median(points_ND: Tensor, *, iterations: int = 50) -> Tensor:
