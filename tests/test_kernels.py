@@ -39,7 +39,7 @@ def ragged_pattern() -> Pattern:
 
 @pytest.fixture
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several uneven blocks, with lanes of which the last is not full."""
+    """Several uneven blocks, with lanes and runs of eight marks of which the last is not full."""
     monkeypatch.setattr(cpu_encode, "BLOCK_ENTRIES", 50 * ROWS)
     monkeypatch.setattr(cpu_encode, "LEAST_BLOCK_FEATURES", 1)
     monkeypatch.setattr(cpu_encode, "LANES", 16)
@@ -130,6 +130,16 @@ def test_not_a_number_stays_within_bounds_and_shows(selection: Selection, precis
     assert not values[pattern.row_ids != 3].isnan().any()
 
 
+def test_a_feature_that_is_not_a_number_hides_no_other() -> None:
+    x, W = random(ROWS, WIDTH, dtype=torch.float32), random(FEATURES, WIDTH, seed=1, dtype=torch.float32)
+    W[0] = torch.nan
+    for selection in (TopK(5), Above(0.5)):
+        [(pattern, values)] = cpu.encode(x, W, torch.zeros(FEATURES), [selection])
+        [(others, others_values)] = cpu.encode(x, W[1:], torch.zeros(FEATURES - 1), [selection])
+        assert torch.equal(pattern.feature_ids, others.feature_ids + 1)
+        torch.testing.assert_close(values, others_values)
+
+
 def test_topk_among_listed_features_never_picks_another_however_negative_they_are() -> None:
     W = torch.tensor([[5.0], [-3.0], [4.0], [-1.0]])
     [(pattern, values)] = cpu.encode(torch.ones(1, 1), W, torch.zeros(4), [TopK(1, among_F=torch.tensor([1, 3]))])
@@ -149,6 +159,13 @@ def test_sparse_products_equal_the_reference(dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         cpu.weight_gradient(pattern, values, grad), reference.weight_gradient(pattern, values, grad)
     )
+    rows = reference.transpose(pattern).features_T
+    along = random(len(rows), seed=3).to(dtype)
+    for extra in ((), (along,)):
+        fast, slow = (kernels.decode_gradients(pattern, values, grad, W, *extra) for kernels in (cpu, reference))
+        torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(cpu.row_norms(rows, W), W.norm(dim=1)[rows])
+    torch.testing.assert_close(reference.row_norms(rows, W), W.norm(dim=1)[rows])
 
 
 def test_the_transposed_pattern_groups_entries_by_feature() -> None:

@@ -228,6 +228,13 @@ def test_sparse_products_equal_the_reference(dtype: torch.dtype) -> None:
     grad_values, grad_W = gpu.decode_gradients(pattern, values, grad, W)
     torch.testing.assert_close(grad_values, expected_values)
     torch.testing.assert_close(dense(pattern, grad_W), expected_W)
+    along = random(FEATURES, seed=3).to(dtype)
+    along_touched = torch.where(codes.any(dim=0), along, 0.0)
+    features, touched = gpu.transpose(pattern).features_T, len(reference.transpose(pattern).features_T)
+    # What fills the list up is to add nothing, as where `touched_sums` gives it.
+    along_T = torch.where(torch.arange(len(features)) < touched, along[features], 0.0)
+    _, grad_W = gpu.decode_gradients(pattern, values, grad, W, along_T)
+    torch.testing.assert_close(dense(pattern, grad_W), expected_W + along_touched[:, None] * W)
 
 
 def test_the_transposed_pattern_groups_entries_by_feature_and_fills_up_with_repeats() -> None:

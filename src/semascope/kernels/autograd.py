@@ -17,8 +17,6 @@ from semascope.kernels.backend import Precision, kernels_for
 from semascope.kernels.pattern import Pattern, Transposed, row_by_row
 from semascope.kernels.selection import Selection
 
-# Rows of a weight that are gathered at a time: few enough for a processor's caches.
-ROWS_AT_ONCE = 2048
 # Parts of a long weighted sum of rows that are summed at once.
 PARTS_OF_A_SUM = 64
 
@@ -113,7 +111,7 @@ class _DecodeWithSizes(torch.autograd.Function):
     def forward(ctx: Any, values_K: Tensor, W_FD: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
         kernels = kernels_for(values_K)
         features_T = pattern.transposed(kernels.transpose).features_T
-        norms_T = torch.cat([W_FD[part_T].norm(dim=1) for part_T in features_T.split(ROWS_AT_ONCE)])
+        norms_T = kernels.row_norms(features_T, W_FD)
         norms_K = W_FD.new_zeros(pattern.n_features).index_copy_(0, features_T, norms_T)[pattern.feature_ids]
         ctx.save_for_backward(values_K, W_FD, norms_T, norms_K)
         ctx.pattern = pattern
@@ -123,17 +121,13 @@ class _DecodeWithSizes(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         grad_BD, grad_sizes_K = gradients[0].contiguous(), gradients[1]
         pattern, kernels = ctx.pattern, kernels_for(grad_BD)
-        by_feature = pattern.transposed(kernels.transpose)
         values_K, W_FD, norms_T, norms_K = ctx.saved_tensors
-        grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD)
-        grad_values_K.addcmul_(grad_sizes_K, norms_K)
         # A norm grows along its row.
-        factors_T = kernels.touched_sums(pattern, grad_sizes_K * values_K)
-        factors_T = factors_T / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
-        for first in range(0, len(factors_T), ROWS_AT_ONCE):
-            part = slice(first, first + ROWS_AT_ONCE)
-            grad_W_TD[part].addcmul_(W_FD[by_feature.features_T[part]], factors_T[part, None])
-        return grad_values_K, _rows(by_feature, grad_W_TD, W_FD.shape), None
+        along_T = kernels.touched_sums(pattern, grad_sizes_K * values_K)
+        along_T = along_T / norms_T.clamp_min(torch.finfo(W_FD.dtype).tiny)
+        grad_values_K, grad_W_TD = kernels.decode_gradients(pattern, values_K, grad_BD, W_FD, along_T)
+        grad_values_K.addcmul_(grad_sizes_K, norms_K)
+        return grad_values_K, _rows(pattern.transposed(kernels.transpose), grad_W_TD, W_FD.shape), None
 
 
 def of_entries(pattern: Pattern, vector_F: Tensor) -> Tensor:

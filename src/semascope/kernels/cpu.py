@@ -23,6 +23,7 @@ __all__ = [
     "decode_gradients",
     "encode",
     "merge_rows",
+    "row_norms",
     "touched_sums",
     "transpose",
     "weight_gradient",
@@ -47,18 +48,28 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
     return _weighted_sums(by_feature.row_ids, by_feature.offsets, values_K[by_feature.order], dense_BD)
 
 
-def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
+def decode_gradients(
+    pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor, along_T: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """See `reference.decode_gradients`; one pass over the entries of each feature for both."""
     by_feature = pattern.transposed(transpose)
     groups = len(by_feature.features_T)
+    along_T = values_K.new_zeros(groups) if along_T is None else along_T
     grad_values_K = torch.empty_like(values_K)
     grad_W_TD = memory.empty((groups, grad_BD.shape[1]), grad_BD.dtype)
     over_rows(
         loops.decode_gradients, groups,
         *arrays(by_feature.features_T, by_feature.offsets, by_feature.row_ids, by_feature.order),
-        *arrays(values_K, grad_BD, W_FD, grad_values_K, grad_W_TD),
+        *arrays(values_K, grad_BD, W_FD, along_T, grad_values_K, grad_W_TD),
     )  # fmt: skip
     return grad_values_K, grad_W_TD
+
+
+def row_norms(rows_T: Tensor, W_FD: Tensor) -> Tensor:
+    """See `reference.row_norms`."""
+    out_T = W_FD.new_empty(len(rows_T))
+    over_rows(loops.norms, len(rows_T), *arrays(rows_T, W_FD, out_T))
+    return out_T
 
 
 def transpose(pattern: Pattern) -> Transposed:

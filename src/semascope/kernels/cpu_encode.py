@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semascope.kernels import memory
 from semascope.kernels import numba_select as loops
 from semascope.kernels.numba_loops import dots
 from semascope.kernels.pattern import Pattern
@@ -89,9 +90,8 @@ class _Largest:
         self.candidates = self.k
         if problem.fast:
             self.candidates = min(available, self.k + max(SPARE_CANDIDATES, round(SPARE_SHARE * self.k)))
-        # Room for as many candidates, for as many again before they are pruned, and for one lane of a block.
-        lane = -(-_block_features(problem.n_rows, problem.n_features) // LANES)
-        self.values = problem.b_F.new_empty(problem.n_rows, 2 * self.candidates + 32 + lane)
+        # Room for as many candidates, and for as many again before they are pruned.
+        self.values = problem.b_F.new_empty(problem.n_rows, 2 * self.candidates + 32)
         self.ids = torch.empty(self.values.shape, dtype=torch.int32)
         self.counts_B = torch.zeros(problem.n_rows, dtype=torch.int64)
         self.least_B = problem.b_F.new_full((problem.n_rows,), -torch.inf)
@@ -132,14 +132,14 @@ class _Above:
         limits_C = self._threshold(first, last) - bias_C
         if self.problem.fast:
             limits_C -= self.problem.product_errors_F[first:last] + ROUNDING_ERROR * limits_C.abs()
-        pre, limits, bias = arrays(pre_BC, limits_C, bias_C)
         counts_B = torch.empty(n_rows, dtype=torch.int64)
-        over_rows(loops.count_above, n_rows, pre, limits, *arrays(counts_B))
+        marks = memory.empty((n_rows, -(-(last - first) // 8) * 8), torch.uint8)
+        over_rows(loops.mark_above, n_rows, *arrays(pre_BC, limits_C, marks, counts_B))
         ids_K = torch.empty(int(counts_B.sum()), dtype=torch.int64)
         block = Pattern.from_counts(counts_B, ids_K, self.problem.n_features)
         values_K = bias_C.new_empty(len(ids_K))
         places = arrays(block.row_offsets, values_K, ids_K)
-        over_rows(loops.write_above, n_rows, pre, limits, -limits, bias, first, min(LANES, last - first), *places)
+        over_rows(loops.write_marked, n_rows, *arrays(pre_BC, marks, bias_C), first, *places)
         self.blocks.append((block, values_K))
 
     def finish(self) -> tuple[Pattern, Tensor]:

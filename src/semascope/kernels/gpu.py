@@ -15,6 +15,7 @@ from torch import Tensor
 from semascope.kernels import triton_loops as loops
 from semascope.kernels.gpu_encode import encode
 from semascope.kernels.pattern import Pattern, Transposed
+from semascope.kernels.reference import add_rows, row_norms
 from semascope.kernels.triton_launch import LONG, column_blocks, dots, launch, power_of_two
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "decode_gradients",
     "encode",
     "merge_rows",
+    "row_norms",
     "touched_sums",
     "transpose",
     "weight_gradient",
@@ -51,10 +53,14 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
     return _by_feature(pattern, values_K, dense_BD, None)[0]
 
 
-def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
+def decode_gradients(
+    pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor, along_T: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """See `reference.decode_gradients`: both need the same rows of the gradient, which are gathered once."""
     grad_W_TD, grad_values_K = _by_feature(pattern, values_K, grad_BD, W_FD)
     assert grad_values_K is not None
+    if along_T is not None:
+        add_rows(grad_W_TD, along_T, pattern.transposed(transpose).features_T, W_FD)
     return grad_values_K, grad_W_TD
 
 

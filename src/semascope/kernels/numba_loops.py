@@ -53,18 +53,19 @@ def weighted_sums(first: int, last: int, offsets: Array, ids: Array, factors: Ar
 @compiled
 def decode_gradients(
     first: int, last: int, features: Array, offsets: Array, row_ids: Array, order: Array, values: Array, grad: Array,
-    W: Array, out_values: Array, out_rows: Array,
+    W: Array, along: Array, out_values: Array, out_rows: Array,
 ) -> None:  # fmt: skip
     """Both gradients of decode, of the groups ``first`` to ``last`` of the transposed pattern.
 
-    ``out_values[order[j]] = ⟨grad[row_ids[j]], W row⟩`` and ``out_rows[t] = Σ_j values[order[j]] · grad[row_ids[j]]``:
-    each row of the gradient is read once for both.
+    ``out_values[order[j]] = ⟨grad[row_ids[j]], W row⟩`` and ``out_rows[t] = along[t] · W row + Σ_j values[order[j]] ·
+    grad[row_ids[j]]``: each row of the gradient is read once for both.
     """
     width = grad.shape[1]
     zero = grad.dtype.type(0)
     for t in range(first, last):
-        weights, total = W[features[t]], out_rows[t]
-        total[:] = 0
+        weights, total, start = W[features[t]], out_rows[t], along[t]
+        for i in range(width):
+            total[i] = start * weights[i]
         j, end = offsets[t], offsets[t + 1]
         while j + 4 <= end:
             a, b, c, d = grad[row_ids[j]], grad[row_ids[j + 1]], grad[row_ids[j + 2]], grad[row_ids[j + 3]]
@@ -87,6 +88,17 @@ def decode_gradients(
                 dot += row[i] * weights[i]
             out_values[order[j]] = dot
             j += 1
+
+
+@compiled
+def norms(first: int, last: int, ids: Array, rows: Array, out: Array) -> None:
+    """``out[i] = ‖rows[ids[i]]‖``."""
+    for i in range(first, last):
+        row = rows[ids[i]]
+        total = row.dtype.type(0)
+        for d in range(row.shape[0]):
+            total += row[d] * row[d]
+        out[i] = np.sqrt(total)
 
 
 @compiled

@@ -81,6 +81,23 @@ def maxima_by_lane(row: Array, bias: Array, maxima: Array) -> None:
 
 
 @compiled
+def marked(marks: Array, found: Array) -> int:
+    """Write the places of the marks that are not zero to ``found``, in ascending order; return how many there are.
+
+    Marks are bytes, a multiple of eight of them: where they are few, most runs of eight are passed over as one number.
+    """
+    words = marks.view(np.uint64)
+    n = 0
+    for w in range(words.shape[0]):
+        if words[w] != 0:
+            # Without branches: what is not marked is overwritten.
+            for place in range(8 * w, 8 * w + 8):
+                found[n] = place
+                n += marks[place]
+    return n
+
+
+@compiled
 def keep_largest(
     first: int, last: int, pre: Array, bias: Array, column: int, k: int, lanes: int,
     values: Array, ids: Array, counts: Array, least: Array,
@@ -88,32 +105,35 @@ def keep_largest(
     """Add a block of columns (from ``column`` on) to what may be among the k largest of each row.
 
     ``values`` and ``ids`` [B, capacity] collect candidates above ``least`` [B], a lower bound of the k-th largest so
-    far, and are pruned to k when full. Columns are dealt into lanes, whose maxima are found at the speed of memory;
-    only lanes with a maximum above the bound are searched.
+    far, and are pruned to k when full. The first block gives a bound by the maxima of its columns dealt into lanes:
+    what k lanes exceed, k columns do.
     """
     columns = pre.shape[1]
-    capacity = values.shape[1] - (columns + lanes - 1) // lanes
+    capacity = values.shape[1]
     maxima = np.empty(lanes, values.dtype)
+    marks = np.zeros((columns + 7) // 8 * 8, np.uint8)
+    found = np.empty(marks.shape[0], np.int32)
     for r in range(first, last):
         row = pre[r]
-        maxima_by_lane(row, bias, maxima)
         bound, n = least[r], counts[r]
-        # What k maxima or k earlier candidates exceed, the k-th largest of all exceeds.
+        # What k earlier candidates exceed, the k-th largest of all exceeds.
         if n > k:
             bound = max(bound, exceeded_by(values[r], n, k))
         elif n == 0 and k <= lanes:
+            maxima_by_lane(row, bias, maxima)
             bound = exceeded_by(maxima, lanes, k)
-        for lane in range(lanes):
-            if maxima[lane] > bound:
-                for c in range(lane, columns, lanes):
-                    value = number(row[c]) + bias[c]
-                    if value > bound:
-                        values[r, n] = value
-                        ids[r, n] = column + c
-                        n += 1
-                if n > capacity:
+        for c in range(columns):
+            marks[c] = number(row[c]) + bias[c] > bound
+        for i in range(marked(marks, found)):
+            c = found[i]
+            value = number(row[c]) + bias[c]
+            if value > bound:
+                if n == capacity:
                     bound = largest_first(values[r], ids[r], n, k)
                     n = k
+                values[r, n] = value
+                ids[r, n] = column + c
+                n += 1
         counts[r] = n
         least[r] = bound
 
@@ -177,42 +197,33 @@ def finish_largest(
 
 
 @compiled
-def count_above(first: int, last: int, pre: Array, limits: Array, counts: Array) -> None:
-    """``counts[r]`` = how many columns of row r exceed their limit."""
+def mark_above(first: int, last: int, pre: Array, limits: Array, marks: Array, counts: Array) -> None:
+    """Mark the columns of each row that exceed their limit, for `marked`; ``counts[r]`` = how many there are."""
+    columns = pre.shape[1]
     for r in range(first, last):
-        row = pre[r]
+        row, row_marks = pre[r], marks[r]
         n = 0
-        for c in range(row.shape[0]):
-            n += number(row[c]) > limits[c]
+        for c in range(columns):
+            above = number(row[c]) > limits[c]
+            row_marks[c] = above
+            n += above
+        row_marks[columns:] = 0
         counts[r] = n
 
 
 @compiled
-def write_above(
-    first: int, last: int, pre: Array, limits: Array, below: Array, bias: Array, column: int, lanes: int,
-    offsets: Array, out_values: Array, out_ids: Array,
+def write_marked(
+    first: int, last: int, pre: Array, marks: Array, bias: Array, column: int, offsets: Array, out_values: Array,
+    out_ids: Array,
 ) -> None:  # fmt: skip
-    """Write what `count_above` counted, with the bias added, at ``offsets[r]`` on.
-
-    ``below`` is ``-limits``: a lane whose maximum of ``pre − limit`` is not positive need not be searched.
-    """
-    columns = pre.shape[1]
-    maxima = np.empty(lanes, bias.dtype)
+    """Write what `mark_above` marked, with the bias added, at ``offsets[r]`` on."""
+    found = np.empty(marks.shape[1], np.int32)
     for r in range(first, last):
-        start, end = offsets[r], offsets[r + 1]
-        if start == end:
-            continue
-        row = pre[r]
-        maxima_by_lane(row, below, maxima)
-        n = start
-        for lane in range(lanes):
-            if maxima[lane] > 0:
-                for c in range(lane, columns, lanes):
-                    if number(row[c]) > limits[c]:
-                        out_values[n] = number(row[c]) + bias[c]
-                        out_ids[n] = column + c
-                        n += 1
-        sort_by_id(out_values[start:end], out_ids[start:end], end - start)
+        row, start = pre[r], offsets[r]
+        for i in range(marked(marks[r], found)):
+            c = found[i]
+            out_values[start + i] = number(row[c]) + bias[c]
+            out_ids[start + i] = column + c
 
 
 @compiled

@@ -14,6 +14,9 @@ from torch import Tensor
 from semascope.kernels.pattern import Pattern, Transposed
 from semascope.kernels.selection import Above, BatchTopK, Selection, TopK
 
+# Rows of a weight that are gathered at a time: few enough for a processor's caches.
+ROWS_AT_ONCE = 2048
+
 
 def encode(
     x_BD: Tensor, W_FD: Tensor, b_F: Tensor, selections: Sequence[Selection], precision: str = "full"
@@ -67,15 +70,32 @@ def weight_gradient(pattern: Pattern, values_K: Tensor, dense_BD: Tensor) -> Ten
     return (pattern.codes(values_K).to_dense().T @ dense_BD)[pattern.transposed(transpose).features_T]
 
 
-def decode_gradients(pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor) -> tuple[Tensor, Tensor]:
-    """Both gradients of `decode`: in the values [K], and in W [T, D]."""
-    return code_gradient(pattern, grad_BD, W_FD), weight_gradient(pattern, values_K, grad_BD)
+def decode_gradients(
+    pattern: Pattern, values_K: Tensor, grad_BD: Tensor, W_FD: Tensor, along_T: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Both gradients of `decode`: in the values [K], and in W [T, D], to which ``along · W row`` is added."""
+    grad_W_TD = weight_gradient(pattern, values_K, grad_BD)
+    if along_T is not None:
+        add_rows(grad_W_TD, along_T, pattern.transposed(transpose).features_T, W_FD)
+    return code_gradient(pattern, grad_BD, W_FD), grad_W_TD
 
 
 def touched_sums(pattern: Pattern, values_K: Tensor) -> Tensor:
     """[T]: the sum of the values of each feature with entries."""
     sums_F = values_K.new_zeros(pattern.n_features).index_add_(0, pattern.feature_ids, values_K)
     return sums_F[pattern.transposed(transpose).features_T]
+
+
+def row_norms(rows_T: Tensor, W_FD: Tensor) -> Tensor:
+    """[T]: the norms of some rows of W."""
+    return torch.cat([W_FD[part_T].norm(dim=1) for part_T in rows_T.split(ROWS_AT_ONCE)])
+
+
+def add_rows(out_TD: Tensor, factors_T: Tensor, rows_T: Tensor, W_FD: Tensor) -> None:
+    """``out[t] += factors[t] · W[rows[t]]``, in place."""
+    for first in range(0, len(rows_T), ROWS_AT_ONCE):
+        part = slice(first, first + ROWS_AT_ONCE)
+        out_TD[part].addcmul_(W_FD[rows_T[part]], factors_T[part, None])
 
 
 def transpose(pattern: Pattern) -> Transposed:
