@@ -13,6 +13,7 @@ from semascope.kernels import Above, TopK
 from semascope.sae import (
     BatchTopKConfig,
     GatedConfig,
+    JumpReLU,
     JumpReLUConfig,
     KLConfig,
     L1Config,
@@ -138,14 +139,14 @@ def test_jumprelu_has_the_published_value_and_gradient(recipe: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["l1", "l1-l0", "jumprelu", "jumprelu-gemma-scope", "gated", "kl"])
-def test_revived_features_fire_a_quarter_as_often_as_features_do_on_average(name: str) -> None:
+def test_features_with_lower_barriers_fire_a_quarter_as_often_as_features_do_on_average(name: str) -> None:
     autoencoder, x = fresh(name).double(), activations(seed=3).double()
     dead = torch.tensor([2, 11, 29])
     with torch.no_grad():
         autoencoder.b_enc_F[dead] = -10.0
     before = {key: tensor.clone() for key, tensor in autoencoder.state_dict().items()}
     assert not torch.isin(autoencoder.encode(x).feature_ids, dead).any()
-    autoencoder.revive(dead, x, x)
+    autoencoder.lower_barriers(dead, x)
     fired_F = torch.bincount(autoencoder.encode(x).feature_ids, minlength=FEATURES)
     rows = round(ROWS * 0.25 * (autoencoder.config.target_l0() or 32) / FEATURES)
     assert ((fired_F[dead] - rows).abs() <= 1).all()
@@ -157,7 +158,7 @@ def test_revived_features_fire_a_quarter_as_often_as_features_do_on_average(name
 
 
 @pytest.mark.parametrize("name", ["l1-l0", "jumprelu", "gated", "kl"])
-def test_of_more_dead_features_than_the_rows_have_firings_for_the_first_ones_are_revived(name: str) -> None:
+def test_of_more_quiet_features_than_the_rows_have_firings_for_the_first_ones_get_lower_barriers(name: str) -> None:
     autoencoder, x = fresh(name).double(), activations(seed=3).double()
     dead = torch.tensor([29, 2, 11, 7])
     with torch.no_grad():
@@ -166,35 +167,39 @@ def test_of_more_dead_features_than_the_rows_have_firings_for_the_first_ones_are
     assert l0
     # A quarter of the average would be half a row each: two of the four on one row each are as much.
     few = x[: round(2 * FEATURES / l0)]
-    autoencoder.revive(dead, few, few)
+    autoencoder.lower_barriers(dead, few)
     fired = torch.isin(dead, autoencoder.encode(few).feature_ids)
     assert fired.tolist() == [True, True, False, False]
     assert (autoencoder.b_enc_F[dead[2:]] == -10.0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["topk", "batchtopk"])
-def test_where_features_compete_a_dead_one_starts_afresh_as_what_a_row_lacks(name: str, kind: str) -> None:
+@pytest.mark.parametrize("name", ["topk", "batchtopk", "jumprelu", "jumprelu-gemma-scope"])
+def test_a_dead_feature_starts_afresh_as_what_a_row_lacks(name: str, kind: str) -> None:
     autoencoder, x = slightly_trained(name, kind).double(), activations(seed=3).double()
-    target, dead, k = target_of(x, kind), torch.tensor([29, 2, 11]), 4
+    target, dead = target_of(x, kind), torch.tensor([29, 2, 11])
+    k = int(autoencoder.config.target_l0() or 32)
     with torch.no_grad():
         autoencoder.b_enc_F[dead] = -100.0
     before = {key: tensor.clone() for key, tensor in autoencoder.state_dict().items()}
     rows = slice(-4 * len(dead), None)
     pre = preactivations(autoencoder, x[rows]).detach()
     least = pre.flatten().topk(k * len(pre)).values.min()
-    found = pre.where(pre >= least, 0.0) @ autoencoder.W_dec_FO + autoencoder.b_dec_O
+    found = pre.relu().where(pre >= least, 0.0) @ autoencoder.W_dec_FO + autoencoder.b_dec_O
     if autoencoder.W_skip_OD is not None:
         found = found + x[rows] @ autoencoder.W_skip_OD.T
     error = normalize((target[rows] - found).detach())
 
-    afresh = autoencoder.revive(dead, x, target)
+    afresh = autoencoder.renew(dead, x, target)
     assert afresh.tolist() == [2, 11, 29]
     agreement, chosen = (autoencoder.W_dec_FO[afresh] @ error.T).max(dim=1)
     assert (agreement > 1 - 1e-9).all()
     assert chosen.tolist() == sorted(set(chosen.tolist()))
     lacking = error[chosen] if kind == "autoencoder" else normalize(x[rows][chosen] - x.mean(dim=0))
     assert ((normalize(autoencoder.W_enc_FD[afresh]) * lacking).sum(dim=1) > 1 - 1e-9).all()
+    if isinstance(autoencoder, JumpReLU):
+        least = least.clamp_min(autoencoder.bandwidth)
+        assert (autoencoder.threshold_F[afresh] == least).all()
     fired = (preactivations(autoencoder, x)[:, afresh] > least).sum(dim=0)
     assert (fired == round(ROWS * k / FEATURES)).all()
     others = [feature for feature in range(FEATURES) if feature not in dead]
@@ -209,18 +214,18 @@ def test_no_more_features_start_afresh_than_a_quarter_of_the_rows_and_an_outlier
     dead = torch.arange(FEATURES - 1, 9, -1)
     with torch.no_grad():
         autoencoder.b_enc_F[dead] = -100.0
-    afresh = autoencoder.revive(dead, x, x)
+    afresh = autoencoder.renew(dead, x, x)
     assert afresh.tolist() == sorted(dead[: ROWS // 4].tolist())
     similarity = autoencoder.W_dec_FO[afresh] @ autoencoder.W_dec_FO[afresh].T - torch.eye(len(afresh))
     assert similarity.max() < 0.999
 
 
-def test_reviving_leaves_features_that_could_fire_as_they_are() -> None:
+def test_lower_barriers_leave_features_that_could_fire_as_they_are() -> None:
     autoencoder, x = fresh("l1-l0"), activations(seed=3)
     often = torch.tensor([4, 5])
     with torch.no_grad():
         autoencoder.b_enc_F[often] = 3.0
-    autoencoder.revive(often, x, x)
+    autoencoder.lower_barriers(often, x)
     assert (autoencoder.b_enc_F[often] == 3.0).all()
 
 

@@ -108,7 +108,7 @@ def test_dead_features_are_revived(variant: VariantConfig, tmp_path: Path, monke
     assert dead(1 / 32) < 0.05
 
 
-def test_features_are_revived_on_the_activations_since_the_last_look_and_never_after_the_last_step(
+def test_barriers_are_lowered_on_the_activations_since_the_last_look_and_never_after_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(L1Config(l0=2, auxiliary_k=8), tokens=256 * 40, dead_after_tokens=256 * 20)
@@ -118,14 +118,12 @@ def test_features_are_revived_on_the_activations_since_the_last_look_and_never_a
     asleep, dozing = torch.arange(10), torch.arange(10, 14)
     with torch.no_grad():
         trainer.autoencoder.b_enc_F[asleep] -= 100.0
-    revived: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    lowered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def revive(dead_T: torch.Tensor, x_BD: torch.Tensor, target_BO: torch.Tensor) -> torch.Tensor:
-        assert target_BO is x_BD
-        revived[step] = dead_T, x_BD
-        return dead_T[:0]
+    def lower_barriers(quiet_T: torch.Tensor, x_BD: torch.Tensor) -> None:
+        lowered[step] = quiet_T, x_BD
 
-    monkeypatch.setattr(trainer.autoencoder, "revive", revive)
+    monkeypatch.setattr(trainer.autoencoder, "lower_barriers", lower_barriers)
     trainer.begin(after_step=0)
     for step in range(settings.steps):
         trainer.step(next(stream), step)
@@ -136,14 +134,14 @@ def test_features_are_revived_on_the_activations_since_the_last_look_and_never_a
             trainer.end_interval(step + 1, tokens_per_second=0.0)
 
     # Quiet after ten steps, and still so ten steps later.
-    assert list(revived) == [19, 29]
-    assert revived[19][0].tolist() == asleep.tolist()
-    fell_asleep_T = trainer.firing.last_fired_F[revived[29][0]]
-    assert set(revived[29][0].tolist()) >= {*asleep.tolist(), *dozing.tolist()}
+    assert list(lowered) == [19, 29]
+    assert lowered[19][0].tolist() == asleep.tolist()
+    fell_asleep_T = trainer.firing.last_fired_F[lowered[29][0]]
+    assert set(lowered[29][0].tolist()) >= {*asleep.tolist(), *dozing.tolist()}
     assert fell_asleep_T.tolist() == sorted(fell_asleep_T.tolist())
     again = PlantedStream()
     drawn = [next(again) for _ in range(30)]
-    assert torch.equal(revived[29][1], torch.cat(drawn[20:]))
+    assert torch.equal(lowered[29][1], torch.cat(drawn[20:]))
 
 
 def test_where_features_compete_the_dead_start_afresh_and_the_optimizer_forgets_them(tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
         return pre_K - of_entries(pattern, self.b_enc_F)
 
     @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
-        """Raise the biases of dead features until they fire on some of these rows."""
-        revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.starting_l0)
+    def lower_barriers(self, quiet_T: Tensor, x_BD: Tensor) -> None:
+        """Raise the biases of quiet features until they fire on some of these rows."""
+        revived_T, limits_T = revival_limits(self, quiet_T, x_BD, self.starting_l0)
         self.b_enc_F[revived_T] += (self.least - limits_T).clamp_min(0)
-        return dead_T[:0]

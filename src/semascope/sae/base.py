@@ -147,8 +147,6 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
 
     centres: ClassVar[bool] = False
     """Whether autoencoders of this variant subtract ``b_dec`` from their input; transcoders never do."""
-    revived_as_new: ClassVar[bool] = False
-    """Whether `revive` makes other features of them: it is for those that are dead then, not for all that are quiet."""
 
     def __init__(self, shape: Shape, config: ConfigT, *, device: torch.device | str = "cpu") -> None:
         super().__init__()
@@ -188,13 +186,17 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         del pattern
         return pre_K
 
-    @abstractmethod
-    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
-        """Let dead features fire again on some of these rows; returns those that started afresh, with new weights.
+    def lower_barriers(self, quiet_T: Tensor, x_BD: Tensor) -> None:
+        """Let quiet features fire again on some of these rows, as they are. Not where they fire by competition."""
 
-        Those that have been silent the longest come first: rows may be too few for all. All of the team are called,
-        also with no dead feature.
+    def renew(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """Make new features of dead ones, for what is missing of these rows; returns which. Not every variant does.
+
+        Here and in `lower_barriers` those that have been silent the longest come first: rows may be too few for all.
+        All of the team are called, also with no dead feature.
         """
+        del x_BD, target_BO
+        return dead_T[:0]
 
     @abstractmethod
     def selection(self) -> Selection:

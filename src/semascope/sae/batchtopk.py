@@ -34,7 +34,6 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
     """``f = ReLU(top_kB(pre))`` in training, ``f = pre · [pre > θ]`` afterwards; the loss is that of TopK."""
 
     centres = True
-    revived_as_new = True
 
     def __init__(self, shape: Shape, config: BatchTopKConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
@@ -54,9 +53,9 @@ class BatchTopKAutoencoder(SparseAutoencoder[BatchTopKConfig]):
         """Everything above the threshold."""
         return Above(self.threshold)
 
-    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+    def renew(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """Start dead features afresh, where rows are reconstructed badly."""
-        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)
+        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)[0]
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         """TopK's loss over the k·B largest; moves the threshold for inference along."""

@@ -4,7 +4,7 @@ Two published recipes. "gemma-scope" (Rajamanoharan et al., "Jumping Ahead", 202
 2024): a unit-norm decoder and a penalty on L0 itself; the jump's gradient reaches the thresholds alone. "anthropic"
 (Conerly et al., "Circuits Updates", January 2025): a tanh penalty weighted by the decoder's norms; the jump's gradient
 reaches everything that makes a pre-activation, and a small loss pulls dead features to their thresholds (here the
-thresholds are lowered to meet them: `JumpReLU.revive`).
+thresholds are lowered to meet them, and what stays dead starts afresh).
 
 Both start here with thresholds that give the L0 asked for, and with windows of the straight-through gradient that suit
 activations of mean squared norm D and runs of thousands of steps: docs/LOG.md has what the published ones do.
@@ -25,7 +25,7 @@ from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
 from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
 from semascope.sae.losses import squared_deviation
-from semascope.sae.revival import revival_limits
+from semascope.sae.revival import revival_limits, start_afresh
 
 BANDWIDTHS = {"gemma-scope": 0.3, "anthropic": 0.5}
 # Where the tanh penalty levels off (Conerly et al.).
@@ -72,13 +72,26 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         return Above(self.threshold_F.detach().relu())
 
     @torch.no_grad()
-    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
-        """Lower the thresholds of dead features, and where they cannot go low enough, raise the biases."""
-        revived_T, limits_T = revival_limits(self, dead_T, x_BD, self.config.l0 or STARTING_L0)
+    def lower_barriers(self, quiet_T: Tensor, x_BD: Tensor) -> None:
+        """Lower the thresholds of quiet features, and where they cannot go low enough, raise the biases."""
+        revived_T, limits_T = revival_limits(self, quiet_T, x_BD, self.config.l0 or STARTING_L0)
         missing_T = (self.bandwidth - limits_T).clamp_min(0)
         self.b_enc_F[revived_T] += missing_T
         self.threshold_F[revived_T] = torch.minimum(self.threshold_F[revived_T], limits_T + missing_T)
-        return dead_T[:0]
+
+    @torch.no_grad()
+    def renew(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+        """Start dead features afresh, where rows are reconstructed badly, with thresholds at which they fire as often
+        as features do on average.
+
+        What the encoder reads where a feature is silent, nothing teaches: all near their thresholds are pushed away
+        from what tokens have in common, until it reads little else. A lower barrier then brings it back for a step.
+        """
+        renewed_T, limit = start_afresh(
+            self, dead_T, x_BD, target_BO, self.config.l0 or STARTING_L0, least=self.bandwidth
+        )
+        self.threshold_F[renewed_T] = limit
+        return renewed_T
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         config = self.config

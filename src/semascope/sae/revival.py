@@ -1,9 +1,9 @@
 """How features that have fallen silent come back.
 
 Where a feature fires by itself, whatever the others do, a lower barrier brings it back (see `barrier`). Where the
-features of a token compete, as in TopK, it comes back as another feature: pointing where a token's reconstruction is
-wrong, as large as it takes to be chosen (after the neuron resampling of Bricken et al., "Towards Monosemanticity",
-2023, which waits for many more tokens, and leaves the size to a constant).
+features of a token compete, as in TopK, and where a lower barrier did not help, it comes back as another feature:
+pointing where a token's reconstruction is wrong, as large as it takes to be chosen (after the neuron resampling of
+Bricken et al., "Towards Monosemanticity", 2023, which waits for many more tokens, and leaves the size to a constant).
 
 What comes back fires seldom at first, lest many at once, most of them on noise, push the others out: `REVIVED_DENSITY`
 of the average, or the average itself on rows that it was made from, for on others it fires less.
@@ -46,12 +46,17 @@ def revival_limits(
 
 @torch.no_grad()
 def start_afresh(
-    autoencoder: SparseAutoencoder[VariantConfig], dead_T: Tensor, x_BD: Tensor, target_BO: Tensor, l0: float
-) -> Tensor:
-    """Give as many of the dead features as may come back new directions, each that of a row's error; returns which.
+    autoencoder: SparseAutoencoder[VariantConfig], dead_T: Tensor, x_BD: Tensor, target_BO: Tensor, l0: float, *,
+    least: float = 0.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Give as many of the dead features as may come back new directions, each that of a row's error.
 
-    A row is chosen the more likely the larger its squared error is, but hardly ever twice. Afterwards each would be
-    kept on as many of the rows as features are on average. All of the team take part, also who has no dead feature.
+    A row is chosen the more likely the larger its squared error is, but hardly ever twice. All of the team take part,
+    also who has no dead feature.
+
+    Returns:
+        Which, and the pre-activation that each now exceeds on as many of the rows as features are active on average:
+        the least of the ``l0`` largest of a row, on average, or ``least``.
     """
     team = autoencoder.team
     rows_for_each = len(x_BD) / max(1, sum(team.by_features(len(dead_T))))
@@ -60,19 +65,20 @@ def start_afresh(
     revived_T = dead_T[: ceil(share * len(dead_T))].sort().values
     counts = team.by_features(len(revived_T))
     if not sum(counts):
-        return revived_T
+        return revived_T, x_BD.new_tensor(least)
     rows = slice(-ROWS_TO_CHOOSE_FROM * sum(counts), None)
-    error_BO, least = _left_over(autoencoder, x_BD[rows], target_BO[rows], l0)
+    error_BO, least_kept = _left_over(autoencoder, x_BD[rows], target_BO[rows], l0)
     chosen_N = _rows_with_large_errors(error_BO, sum(counts))
     first = sum(counts[: team.feature_part])
     chosen_T = chosen_N[first : first + len(revived_T)]
     _point(autoencoder, revived_T, x_BD[rows][chosen_T], error_BO[chosen_T], x_BD.mean(dim=0))
     limits_T = firing_limits(autoencoder, x_BD, l0, among=revived_T)
     # As large as it takes to be among those that are kept; a direction that no row agrees with stays small.
-    sizes_T = torch.where(least > 0, least / torch.maximum(limits_T, least / LARGEST), 1.0)
+    limit = least_kept.clamp_min(least)
+    sizes_T = torch.where(limit > 0, limit / torch.maximum(limits_T, limit / LARGEST), 1.0)
     autoencoder.W_enc_FD[revived_T] *= sizes_T[:, None]
     autoencoder.b_enc_F[revived_T] *= sizes_T
-    return revived_T
+    return revived_T, limit
 
 
 def _share_to_revive(autoencoder: SparseAutoencoder[VariantConfig], n_rows: int, l0: float) -> float:

@@ -39,7 +39,6 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
     """``f = ReLU(top_k((x − b_dec) W_enc + b_enc))`` and ``‖x − x̂‖² / variance + α · ‖e − ê_dead‖² / ‖e‖²``."""
 
     centres = True
-    revived_as_new = True
 
     def __init__(self, shape: Shape, config: TopKConfig, *, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, config, device=device)
@@ -55,9 +54,9 @@ class TopKAutoencoder(SparseAutoencoder[TopKConfig]):
         """The k largest of each row."""
         return TopK(self.config.k)
 
-    def revive(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
+    def renew(self, dead_T: Tensor, x_BD: Tensor, target_BO: Tensor) -> Tensor:
         """Start dead features afresh, where rows are reconstructed badly."""
-        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)
+        return start_afresh(self, dead_T, x_BD, target_BO, self.config.k)[0]
 
     def _loss(self, x_BD: Tensor, target_BO: Tensor, moment: Moment) -> Losses:
         return normalized_losses(self, self.selection(), x_BD, target_BO, moment)

@@ -177,14 +177,17 @@ class Trainer:
         return autoencoder
 
     def _revive(self, were_quiet_F: Tensor | None) -> None:
-        """Revive the features that were quiet before and still are, or those that are dead by now."""
+        """Help features that were quiet before and still are; those that are dead by now may become others."""
         if were_quiet_F is None or self.quiet_F is None or not self.config.variant.auxiliary_coefficient:
             return
-        silent_F = self._silent_for(1.0) if self.autoencoder.revived_as_new else self.quiet_F
-        silent_F = silent_F[torch.isin(silent_F, were_quiet_F)]
-        longest_first = self.firing.last_fired_F[silent_F].argsort(stable=True)
+        quiet_F = self.quiet_F[torch.isin(self.quiet_F, were_quiet_F)]
+        longest_first = self.firing.last_fired_F[quiet_F].argsort(stable=True)
+        quiet_F = quiet_F[longest_first]
+        dead_F = quiet_F[torch.isin(quiet_F, self._silent_for(1.0))]
         x_BD, target_BO = self.columns.of(torch.cat(self._since_last_look))
-        self.optimizer.forget(self.autoencoder.revive(silent_F[longest_first], x_BD, target_BO))
+        renewed_F = self.autoencoder.renew(dead_F, x_BD, target_BO)
+        self.optimizer.forget(renewed_F)
+        self.autoencoder.lower_barriers(quiet_F[torch.isin(quiet_F, renewed_F, invert=True)], x_BD)
 
     def _align(self) -> None:
         """Have the same numbers as everyone where all have the same, and what the optimizer knows of them."""
