@@ -7,7 +7,7 @@
 trains dictionaries on the same activations and prints a row of a Markdown table for each: L0, explained variance, and
 the features that did not fire once, on 8,192 activations that nothing was trained on. "unit" and "published" are the
 start and the auxiliary loss of Gao et al. (2024); "fitted" are those that Semascope trains with. "afresh": whether
-features that stay silent start afresh, where they compete.
+dead features start afresh, in the variants in which they do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,16 @@ from torch import Tensor
 
 from semascope.activations import ActivationStore
 from semascope.activations.streams import unit_scale
-from semascope.sae import BatchTopKConfig, GatedConfig, JumpReLUConfig, KLConfig, L1Config, TopKConfig, VariantConfig
+from semascope.sae import (
+    BatchTopKConfig,
+    GatedConfig,
+    JumpReLUConfig,
+    KLConfig,
+    L1Config,
+    SparseAutoencoder,
+    TopKConfig,
+    VariantConfig,
+)
 from semascope.training import Columns, Trainer, TrainingConfig
 from semascope.training.loop import INTERVAL_STEPS
 from semascope.training.trainer import QUIET_SHARE
@@ -38,6 +47,8 @@ from semascope.training.trainer import QUIET_SHARE
 Start = Literal["unit", "fitted"]
 
 STARTS: tuple[Start, ...] = get_args(Start)
+# The variants in which dead features start afresh.
+RENEWED = ("topk", "batchtopk", "jumprelu")
 HELD_OUT = 8192
 SAMPLE = 16_384
 
@@ -120,10 +131,10 @@ CASES = [
         for start in STARTS
     ),
     # So wide for its batches that a feature fires in one of four of them.
-    *(Case(variant, 16_384, 32, 61_440, 128, None, quiet_after=None) for variant in ("jumprelu", "gated", "l1")),
+    *(Case(variant, 16_384, 32, 61_440, 128, None, quiet_after=None) for variant in ("gated", "l1")),
     *(
         Case(variant, 16_384, 32, 61_440, batch, None, afresh=afresh, quiet_after=None)
-        for variant in ("topk", "batchtopk")
+        for variant in RENEWED
         for batch in (512, 128)
         for afresh in (False, True)
     ),
@@ -143,6 +154,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def _none_afresh(
+    _: SparseAutoencoder, dead_T: Tensor, *__: Tensor | float, least: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    return dead_T[:0], torch.tensor(least)
+
+
 @contextmanager
 def as_in(case: Case) -> Iterator[None]:
     """The start or the auxiliary loss as published, and no feature started afresh, where the case has it so."""
@@ -151,8 +168,8 @@ def as_in(case: Case) -> Iterator[None]:
             if how in ("unit", "published"):
                 patches.enter_context(patch(f"semascope.sae.{where}.fitting_factor", lambda *_: torch.tensor(1.0)))
         if not case.afresh:
-            for variant in ("topk", "batchtopk"):
-                patches.enter_context(patch(f"semascope.sae.{variant}.start_afresh", lambda _, dead_T, *__: dead_T[:0]))
+            for variant in RENEWED:
+                patches.enter_context(patch(f"semascope.sae.{variant}.start_afresh", _none_afresh))
         yield
 
 
@@ -177,7 +194,7 @@ def row(case: Case, train_ND: Tensor, held_out_ND: Tensor, folder: Path) -> str:
     cells = (
         case.variant, f"{case.features:,}", f"{after.l0:.1f}", f"{case.tokens:,}", f"{case.batch:,}",
         f"{trainer.config.learning_rate:.2g}", case.start, auxiliary,
-        "yes" if case.afresh else "no", waits, f"{before.explained_variance:.3f}",
+        ("yes" if case.afresh else "no") if case.variant in RENEWED else "", waits, f"{before.explained_variance:.3f}",
         f"{after.explained_variance:.3f}", f"{after.silent:.2%}", f"{quiet:.2%}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
