@@ -18,8 +18,6 @@ from semascope.sae.revival import revival_limits
 # How much faster than weights the biases and thresholds learn that decide whether a feature fires: they are of the size
 # of activations, which are larger by the square root of the width. docs/LOG.md has the experiment.
 BARRIER_RATE = 5.0
-# The L0 that trainings start with where none is asked for.
-STARTING_L0 = 32
 
 
 class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
@@ -29,11 +27,6 @@ class BarrierAutoencoder(SparseAutoencoder[ConfigT], ABC):
     def least(self) -> float:
         """What a pre-activation must exceed for its feature to fire."""
         return 0.0
-
-    @property
-    def starting_l0(self) -> float:
-        """The L0 that features together have at the start."""
-        return self.config.target_l0() or STARTING_L0
 
     def auxiliary_values(self, pattern: Pattern, pre_K: Tensor) -> Tensor:
         """Without the biases: with them, all that dead features have to offer would be far below zero."""

@@ -26,6 +26,8 @@ from semascope.sae.reconstruction import Reconstruction, reconstruction
 from semascope.team import ALONE, Team
 
 MATRYOSHKA_PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+# The L0 that trainings start with where none is asked for.
+STARTING_L0 = 32
 
 
 class VariantConfig(BaseModel):
@@ -185,6 +187,11 @@ class SparseAutoencoder(nn.Module, ABC, Generic[ConfigT]):
         """What dead features offer for what the live ones leave over (see `auxiliary`): [K], also below zero."""
         del pattern
         return pre_K
+
+    @property
+    def starting_l0(self) -> float:
+        """The L0 that features together have at the start, and that those which come back are to fit into."""
+        return self.config.target_l0() or STARTING_L0
 
     def lower_barriers(self, quiet_T: Tensor, x_BD: Tensor) -> None:
         """Let quiet features fire again on some of these rows, as they are. Not where they fire by competition."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from semascope.kernels import Above, Selection, of_entries
 from semascope.sae.auxiliary import auxiliary_selections, auxiliary_term
-from semascope.sae.barrier import BARRIER_RATE, STARTING_L0
+from semascope.sae.barrier import BARRIER_RATE
 from semascope.sae.base import Losses, Moment, Shape, SparseAutoencoder
 from semascope.sae.control import L0Controller, PenaltySettings
 from semascope.sae.initial import firing_limits, scale_to_fit, unit_rows_about_the_median
@@ -63,7 +63,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
     def initialize(self, sample_BD: Tensor, target_BO: Tensor, generator: torch.Generator) -> None:
         """As TopK starts, at a size that fits, with thresholds at which all features fire equally often, for the L0."""
         unit_rows_about_the_median(self, sample_BD, target_BO, generator)
-        limits_F = firing_limits(self, sample_BD, self.config.l0 or STARTING_L0)
+        limits_F = firing_limits(self, sample_BD, self.starting_l0)
         factor = scale_to_fit(self, Above(limits_F), sample_BD, target_BO)
         self.threshold_F.copy_((factor * limits_F).clamp_min(self.bandwidth))
 
@@ -74,7 +74,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
     @torch.no_grad()
     def lower_barriers(self, quiet_T: Tensor, x_BD: Tensor) -> None:
         """Lower the thresholds of quiet features, and where they cannot go low enough, raise the biases."""
-        revived_T, limits_T = revival_limits(self, quiet_T, x_BD, self.config.l0 or STARTING_L0)
+        revived_T, limits_T = revival_limits(self, quiet_T, x_BD, self.starting_l0)
         missing_T = (self.bandwidth - limits_T).clamp_min(0)
         self.b_enc_F[revived_T] += missing_T
         self.threshold_F[revived_T] = torch.minimum(self.threshold_F[revived_T], limits_T + missing_T)
@@ -87,9 +87,7 @@ class JumpReLU(SparseAutoencoder[JumpReLUConfig]):
         What the encoder reads where a feature is silent, nothing teaches: all near their thresholds are pushed away
         from what tokens have in common, until it reads little else. A lower barrier then brings it back for a step.
         """
-        renewed_T, limit = start_afresh(
-            self, dead_T, x_BD, target_BO, self.config.l0 or STARTING_L0, least=self.bandwidth
-        )
+        renewed_T, limit = start_afresh(self, dead_T, x_BD, target_BO, self.starting_l0, least=self.bandwidth)
         self.threshold_F[renewed_T] = limit
         return renewed_T
 
